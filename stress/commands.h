@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * commands.h - the subcommands of `flatview`, one file each.
+ *
+ * Each gets the arguments from its own name on and returns the exit status: 0 well, 1 the thing checked is wrong,
+ * 2 the input or the command line is unusable.
+ */
+#ifndef FLATVIEW_STRESS_COMMANDS_H
+#define FLATVIEW_STRESS_COMMANDS_H
+
+enum { EXIT_OK = 0, EXIT_WRONG = 1, EXIT_UNUSABLE = 2 };
+
+#endif

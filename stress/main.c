@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * main.c - `flatview`: picks the subcommand, and the twin binary when faults are wanted.
+ *
+ * Faults exist only in flatview-sabotaged, built from the same sources, so that no fault can be switched on in the
+ * code that is measured and shipped. The user never sees the difference: --sabotage re-executes the twin.
+ */
+#include "commands.h"
+
+#include <flatview/version.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+struct Command {
+    const char *name;
+    const char *arguments;
+    const char *help;
+    int (*run)(int argc, char **argv);
+};
+
+static int help_main(int argc, char **argv);
+static int version_main(int argc, char **argv);
+
+/* .ci/run asks `flatview help` which of these exist, so a name stands first on its line. */
+static const struct Command commands[] = {
+    { "help", "", "list the commands", help_main },
+    { "version", "", "print the version of the library", version_main },
+};
+static const size_t command_count = sizeof(commands) / sizeof(commands[0]);
+
+static int help_main(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    printf("usage: flatview COMMAND [ARGUMENT...]\n\n");
+    for (size_t i = 0; i < command_count; i++) {
+        printf("  %-8s %-24s %s\n", commands[i].name, commands[i].arguments, commands[i].help);
+    }
+    return EXIT_OK;
+}
+
+static int version_main(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    printf("flatview %s\n", flatview_version());
+    return EXIT_OK;
+}
+
+#ifndef FLATVIEW_SABOTAGE
+static int wants_sabotage(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--sabotage") == 0 || strncmp(argv[i], "--sabotage=", strlen("--sabotage=")) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Returns only on failure: the twin stands beside this binary, or nowhere. */
+static int become_sabotaged(char **argv)
+{
+    static const char suffix[] = "-sabotaged";
+    char path[PATH_MAX + sizeof(suffix)];
+    ssize_t len = readlink("/proc/self/exe", path, PATH_MAX);
+
+    if (len < 0) {
+        fprintf(stderr, "flatview: /proc/self/exe: %s\n", strerror(errno));
+        return EXIT_UNUSABLE;
+    }
+    memcpy(path + len, suffix, sizeof(suffix));
+    execv(path, argv);
+    fprintf(stderr, "flatview: %s: %s\n", path, strerror(errno));
+    return EXIT_UNUSABLE;
+}
+#endif
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "help";
+
+#ifndef FLATVIEW_SABOTAGE
+    if (wants_sabotage(argc, argv)) {
+        return become_sabotaged(argv);
+    }
+#endif
+    if (strcmp(name, "--version") == 0 || strcmp(name, "--help") == 0) {
+        name += 2;
+    }
+    for (size_t i = 0; i < command_count; i++) {
+        if (strcmp(name, commands[i].name) == 0) {
+            return commands[i].run(argc - 1, argv + 1);
+        }
+    }
+    fprintf(stderr, "flatview: no command '%s'; `flatview help` lists them\n", name);
+    return EXIT_UNUSABLE;
+}
