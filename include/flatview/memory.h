@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * memory.h - everything; includes the headers of the objects and nothing else.
+ */
+#ifndef FLATVIEW_MEMORY_H
+#define FLATVIEW_MEMORY_H
+
+#include <flatview/types.h>
+#include <flatview/version.h>
+#include <flatview/memory_thread.h>
+#include <flatview/memory_region.h>
+#include <flatview/memory_transaction.h>
+#include <flatview/flatview.h>
+#include <flatview/address_space.h>
+#include <flatview/memory_listener.h>
+#include <flatview/memory_stats.h>
+#include <flatview/memory_text.h>
+
+#endif

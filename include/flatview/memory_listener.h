@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * memory_listener.h - how an accelerator mirrors an address space.
+ *
+ * The view is the truth, an accelerator is a cache of it. Per outermost commit, for the listeners of the spaces that it
+ * changes (ORDERING: R6, R8):
+ *
+ *   1. begin          low priority to high
+ *   2. prepare        low to high; any may refuse: then abort for those prepared, in reverse, and nothing has changed
+ *   3. span_del, region_del    high to low; the old view is still current
+ *   4. the new views are published
+ *   5. region_nop, span_add, region_add    low to high; the new view is current
+ *   6. commit         low to high
+ *
+ * So what an accelerator maps is at every instant contained in a view that dispatch would honour; what it does not map
+ * falls back to dispatch.
+ *
+ * Every callback may be NULL. They run on the committing thread, under the topology lock, one at a time; possibly inside
+ * a read section (a commit made by an access callback), so they must not wait for a grace period. They may access memory
+ * and look at views. Calls that change the topology, begin transactions or register listeners return -EBUSY;
+ * memory_listener_unregister() is deferred (below). What is passed is valid until the callback returns; @delta until the
+ * listener's commit or abort returns.
+ */
+#ifndef FLATVIEW_MEMORY_LISTENER_H
+#define FLATVIEW_MEMORY_LISTENER_H
+
+#include <flatview/types.h>
+#include <flatview/flatview.h>
+
+FLATVIEW_BEGIN_DECLS
+
+/**
+ * MemorySpan - a stretch of addresses that changes, with all that was and will be there
+ *
+ * Within [@first, @last] every old range and every new range differs from each of the other side. Spans are disjoint and
+ * ascending; ranges lie wholly inside their span; a range that is the same in both views is in no span. So a resize, a
+ * split or a flag change arrives as one span with both sides.
+ */
+typedef struct MemorySpan {
+    hwaddr first, last;
+    size_t n_old, n_new;
+    const MemoryRegionSection *old_sections; /* ascending */
+    const MemoryRegionSection *new_sections; /* ascending */
+} MemorySpan;
+
+/** MemoryDelta - what one commit (or one registration) changes in one address space. */
+typedef struct MemoryDelta {
+    AddressSpace *as;
+    FlatView *old_view; /* NULL in the replay of a registration */
+    FlatView *new_view; /* NULL in the replay of an unregistration */
+    size_t n_spans;
+    const MemorySpan *spans; /* ascending */
+} MemoryDelta;
+
+#define MEMORY_LISTENER_PRIORITY_MIN 0
+#define MEMORY_LISTENER_PRIORITY_ACCEL 10
+#define MEMORY_LISTENER_PRIORITY_DEV_BACKEND 10
+
+/** MemoryListener - fill in the callbacks, @priority and @name; zero the rest. */
+struct MemoryListener {
+    void (*begin)(MemoryListener *listener);
+    /* Reserve what span_add and region_add will need. Returns 0, or a negative errno to refuse the whole commit. */
+    int (*prepare)(MemoryListener *listener, const MemoryDelta *delta);
+    /* The commit was refused, by a later listener or for lack of memory: give back what prepare reserved. */
+    void (*abort)(MemoryListener *listener, const MemoryDelta *delta);
+    void (*commit)(MemoryListener *listener);
+
+    /* By spans: take away what changes; put in place what is new. */
+    void (*span_del)(MemoryListener *listener, const MemorySpan *span);
+    void (*span_add)(MemoryListener *listener, const MemorySpan *span);
+
+    /* QEMU's way, on top of the spans: one call for each old and each new range of each span, after the span's own call.
+       region_nop, for each unchanged range, costs a walk over the whole view: leave it NULL unless you need it; with it,
+       step 5 runs over the view in ascending order. */
+    void (*region_del)(MemoryListener *listener, const MemoryRegionSection *section);
+    void (*region_add)(MemoryListener *listener, const MemoryRegionSection *section);
+    void (*region_nop)(MemoryListener *listener, const MemoryRegionSection *section);
+
+    /* The listener has been unregistered and its memory is the caller's again. Last call; no lock is held. */
+    void (*detached)(MemoryListener *listener);
+
+    int priority; /* ascending for what adds, descending for what removes; equal: order of registration */
+    const char *name;
+
+    /* private: */
+    void *space;
+    MemoryListener *next, *prev;
+    uint64_t seq;
+    int state;
+    const MemoryDelta *delta;
+    MemoryListener *round_next, *round_prev;
+    void *reserved[2];
+};
+
+/**
+ * memory_listener_register() - start to mirror @as
+ *
+ * Replays the current view in one round: begin, prepare (may refuse), span_add/region_add for every range in ascending
+ * order, commit.
+ *
+ * Context:   any thread outside transactions and listener callbacks, else -EBUSY.
+ * Locking:   the topology lock.
+ * Ownership: @listener is the library's until unregistered; on error it stays the caller's.
+ * Return:    0, -EINVAL, -EBUSY (also: already registered), -ENOMEM, or what prepare returned.
+ * Since:     0.1
+ */
+FLATVIEW_API int memory_listener_register(MemoryListener *listener, AddressSpace *as);
+
+/**
+ * memory_listener_unregister() - stop
+ *
+ * Replays the inverse: begin, span_del/region_del for every range in descending order, commit, detached. From a callback
+ * of any listener it takes effect when the present commit has been delivered to its end; detached tells when.
+ *
+ * Context: any thread; inside a transaction -EBUSY.
+ * Return:  0, -EINVAL (not registered), -EBUSY, -ENOMEM (only outside of callbacks; nothing has changed).
+ * Since:   0.1
+ */
+FLATVIEW_API int memory_listener_unregister(MemoryListener *listener);
+
+FLATVIEW_END_DECLS
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * memory_stats.h - what is alive, what waits for readers, and the limit on it.
+ */
+#ifndef FLATVIEW_MEMORY_STATS_H
+#define FLATVIEW_MEMORY_STATS_H
+
+#include <flatview/types.h>
+
+FLATVIEW_BEGIN_DECLS
+
+/** MemoryStats - a snapshot; the figures are each exact, but not taken at one instant. Bytes where not said. */
+typedef struct MemoryStats {
+    uint64_t regions;        /* initialised and not yet released; a count */
+    uint64_t address_spaces; /* a count */
+    uint64_t views;          /* distinct current views; a count */
+    uint64_t listeners;      /* a count */
+    uint64_t generation;     /* of the newest view */
+    uint64_t commits;        /* outermost commits that published; a count */
+    uint64_t refused;        /* outermost commits that failed; a count */
+    uint64_t aborted;        /* outermost transactions aborted by their owner; a count */
+    uint64_t live_bytes;     /* allocated by the library for its own structures, retired ones included; no guest RAM */
+    uint64_t retired_bytes;  /* replaced, waiting for readers to leave */
+    uint64_t retired_peak;   /* the most that retired_bytes has been */
+    uint64_t pinned_bytes;   /* replaced, kept only for pinned views */
+    uint64_t grace_periods;  /* waited for by the library; a count */
+    uint64_t helped;         /* times a writer had to wait because of the limit; a count */
+} MemoryStats;
+
+/** memory_get_stats() - context: any thread, no lock of the caller's. Since: 0.1, as all here. */
+FLATVIEW_API void memory_get_stats(MemoryStats *ret_stats);
+
+typedef enum MemoryReclaimPolicy {
+    MEMORY_RECLAIM_WAIT = 0,  /* a writer over the limit, outside read sections, waits for readers and frees */
+    MEMORY_RECLAIM_EAGAIN = 1 /* it is told -EAGAIN before anything changed */
+} MemoryReclaimPolicy;
+
+/** MEMORY_RECLAIM_DEFAULT_LIMIT - bytes */
+#define MEMORY_RECLAIM_DEFAULT_LIMIT (64u << 20)
+
+/**
+ * memory_set_reclaim_limit() - bound on retired_bytes
+ * @bytes: a change that begins outside read sections while more is retired first pays (policy). A commit inside a read
+ *         section never waits and may overshoot. Pinned memory does not count and makes nobody wait (ORDERING: R4, R5).
+ */
+FLATVIEW_API int memory_set_reclaim_limit(uint64_t bytes, MemoryReclaimPolicy policy);
+
+/**
+ * memory_reclaim() - wait for readers once and free what that allows, release functions included
+ *
+ * Context: outside read sections, transactions and listeners: else -EDEADLK.
+ */
+FLATVIEW_API int memory_reclaim(void);
+
+FLATVIEW_END_DECLS
+
+#endif

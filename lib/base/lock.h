@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lock.h - mutexes with ranks.
+ *
+ * Invariant (checked in builds with FLATVIEW_DEBUG_CHECKS): a thread takes locks in strictly ascending rank, and gives
+ * back only what it holds. docs/LOCKING.md lists each lock; there is one entry here for each.
+ */
+#ifndef FLATVIEW_BASE_LOCK_H
+#define FLATVIEW_BASE_LOCK_H
+
+#include <pthread.h>
+
+#include <flatview/types.h>
+
+enum {
+    LOCK_RANK_TOPOLOGY = 10, /* the region tree, transactions, listeners, publication */
+    LOCK_RANK_SETTLE = 20,   /* base/retire.c: pins and what is kept for them */
+    LOCK_RANK_RETIRE = 30,   /* base/retire.c: the queue; leaf, a few instructions */
+    LOCK_RANK_LEAF = 40,     /* any other that calls nothing while held */
+};
+
+typedef struct Lock {
+    pthread_mutex_t mutex;
+    int rank;
+    const char *name;
+} Lock;
+
+#define LOCK_INITIALIZER(rank_, name_) {PTHREAD_MUTEX_INITIALIZER, (rank_), (name_)}
+
+void lock_acquire(Lock *lock);
+bool lock_try(Lock *lock);
+void lock_release(Lock *lock);
+void lock_assert_held(const Lock *lock);     /* by this thread; debug builds only */
+void lock_assert_not_held(const Lock *lock); /* by this thread; debug builds only */
+void lock_assert_none_held(void);            /* no lock of the library; debug builds only */
+
+#endif

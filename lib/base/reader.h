@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reader.h - read sections and grace periods: the only module that knows liburcu.
+ *
+ * Invariant: between reader_enter() and reader_exit() nothing that was reachable through reader_load() in that section is
+ * freed (ORDERING: R4). reader_wait() returns when every section that was open at its call has ended.
+ * A section costs no lock and no store to a shared line; it nests; it never blocks (R5).
+ *
+ * The flavour is urcu-memb: docs/PERFORMANCE.md argues and bench/ measures. Its read side is inlined here.
+ */
+#ifndef FLATVIEW_BASE_READER_H
+#define FLATVIEW_BASE_READER_H
+
+#define URCU_INLINE_SMALL_FUNCTIONS
+#define _LGPL_SOURCE
+#include <urcu/urcu-memb.h>
+
+#include <flatview/types.h>
+
+/* This thread's registration; nonzero means liburcu knows it. Read through TLS by the inline path only. */
+extern __thread int reader_registered;
+
+int reader_register_slow(void); /* 0, -ENOMEM; idempotent */
+int reader_unregister(void);    /* -EBUSY inside a section */
+
+/* ThreadSanitizer does not see liburcu's ordering (docs/TESTING.md): this token stands for it. */
+#if defined(__SANITIZE_THREAD__)
+#define READER_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define READER_TSAN 1
+#endif
+#endif
+#ifdef READER_TSAN
+void __tsan_acquire(void *addr);
+void __tsan_release(void *addr);
+extern char reader_token;
+#define READER_TSAN_RELEASE() __tsan_release(&reader_token)
+#define READER_TSAN_ACQUIRE() __tsan_acquire(&reader_token)
+#else
+#define READER_TSAN_RELEASE() ((void)0)
+#define READER_TSAN_ACQUIRE() ((void)0)
+#endif
+
+static inline void reader_enter(void)
+{
+    if (__builtin_expect(!reader_registered, 0)) {
+        if (reader_register_slow() < 0) {
+            __builtin_trap(); /* no memory to register a thread: it may not read. memory_thread_register() asks first */
+        }
+    }
+    urcu_memb_read_lock();
+}
+
+static inline void reader_exit(void)
+{
+    READER_TSAN_RELEASE();
+    urcu_memb_read_unlock();
+}
+
+static inline bool reader_ongoing(void)
+{
+    return reader_registered && urcu_memb_read_ongoing();
+}
+
+/* Pairs with writer_publish() of the same location: what was written before publication is seen after the load. */
+#define reader_load(location) __atomic_load_n((location), __ATOMIC_ACQUIRE)
+#define writer_publish(location, value) __atomic_store_n((location), (value), __ATOMIC_RELEASE)
+
+/* Wait for a grace period. Outside sections, with no lock held that a reader may want. */
+void reader_wait(void);
+
+/* Run fn once, on liburcu's worker, after a grace period that begins now. Never fails, never waits. One at a time for
+   each ReaderDeferred. */
+typedef struct ReaderDeferred {
+    struct rcu_head head;
+    void (*fn)(struct ReaderDeferred *deferred);
+} ReaderDeferred;
+void reader_defer(ReaderDeferred *deferred, void (*fn)(ReaderDeferred *deferred));
+
+uint64_t reader_grace_periods(void); /* waited for or deferred on, so far */
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * retire.h - what commits replaced, oldest first, until nobody can see it.
+ *
+ * Invariant: an object of line L, born in generation b and replaced by generation d, is freed only after (a) a grace
+ * period that began after d was published and (b) no pin of L has a generation in [b, d). An object of no line (a region,
+ * an address space) waits for the pins of all lines instead. Sharing is safe because a node is reachable from exactly the
+ * views b .. d-1 of its line, and each of those is covered by (a) or (b).
+ *
+ * A pin holds only what it can reach: an object kept by (b) hangs on the newest pin below d, and moves to the next older
+ * one, or is freed, when that pin ends. So one pinned view costs at most its own size.
+ *
+ * Objects embed a RetireHead in a cache line that no reader looks at, so retiring never allocates and never writes to
+ * what readers read (R2).
+ *
+ * Established by: retire_push() + retire_flush(), called by the commit after publication, in ascending death.
+ * Relied on by:   read sections, flatview_ref(), memory_region_destroy(), address_space_destroy().
+ */
+#ifndef FLATVIEW_BASE_RETIRE_H
+#define FLATVIEW_BASE_RETIRE_H
+
+#include <flatview/types.h>
+
+typedef struct FlatviewRetireHead RetireHead;
+
+enum RetireKind {
+    RETIRE_OBJECT, /* (a) and (b) */
+    RETIRE_PIN,    /* the head of a RetirePin: becomes a pin of its line if its count is not zero, else is freed */
+};
+
+/* The versions of one thing, for example the views of one ViewCell. Outlives its cell while pins or retired objects name
+   it: counted by those. */
+typedef struct RetireLine {
+    struct RetirePin *oldest, *newest; /* settled pins, ascending generation; guarded by the settle lock */
+    uint64_t refs;                     /* atomic: the owner's, and one for each object and pin that names it */
+    void (*free)(struct RetireLine *line);
+} RetireLine;
+
+/* Embedded in what can be pinned. */
+typedef struct RetirePin {
+    RetireHead head;                         /* head.birth is its generation */
+    uint64_t count;                          /* atomic: pins, and RETIRE_PIN_RETIRED once it was replaced */
+    struct RetirePin *older, *newer;         /* in its line */
+    struct RetirePin *all_older, *all_newer; /* in the list of all settled pins */
+    RetireHead *held, *held_any;             /* objects of the line; objects of no line */
+} RetirePin;
+
+#define RETIRE_PIN_RETIRED (UINT64_C(1) << 63)
+
+void retire_line_init(RetireLine *line, void (*free_fn)(RetireLine *line));
+void retire_line_unref(RetireLine *line);
+
+/* Pin: lock-free. The caller is in a read section in which it found the object, or holds a pin already. */
+void retire_pin(RetirePin *pin);
+/* Unpin: any context; the last one of a replaced version frees what only it reached. Functions freed that way which may
+   run user code are handed to the worker if this thread is in a read section. */
+void retire_unpin(RetirePin *pin);
+
+/* Queue an object: under the topology lock. head->{line,birth,death,bytes,kind,free} are set. Takes a reference on line. */
+void retire_push(RetireHead *head);
+/* After the publication that replaced everything pushed so far: let a grace period begin. Never waits. */
+void retire_flush(void);
+
+/* Over the limit? To be asked outside read sections before a change begins. */
+bool retire_over_limit(void);
+/* Wait for readers and free what that allows, release functions included. Outside sections and all locks. */
+void retire_help(void);
+int retire_set_limit(uint64_t bytes, int policy); /* MemoryReclaimPolicy */
+int retire_policy(void);
+
+/* Is the object with this head->seq (nonzero once pushed) freed? Wait until it is. */
+bool retire_is_done(uint64_t seq_ticket);
+void retire_wait_done(uint64_t seq_ticket);
+
+typedef struct RetireStats {
+    uint64_t retired_bytes, retired_peak, pinned_bytes, helped;
+} RetireStats;
+void retire_get_stats(RetireStats *ret_stats);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sabotage.h - rules to be broken on purpose.
+ *
+ * A checker that cannot fail proves nothing. The stress command's second executable is built from the same sources with
+ * FLATVIEW_SABOTAGE; there each SABOTAGE_* can be switched on, and the storm must notice. In the library that ships,
+ * sabotaged() is the constant false and no code for it exists.
+ */
+#ifndef FLATVIEW_BASE_SABOTAGE_H
+#define FLATVIEW_BASE_SABOTAGE_H
+
+#include <stdbool.h>
+
+enum Sabotage {
+    SABOTAGE_NONE,
+    SABOTAGE_SKIP_GRACE,    /* retired memory is reused at once */
+    SABOTAGE_EARLY_PUBLISH, /* a view is published before it is finished */
+    SABOTAGE_EARLY_ADD,     /* additions are delivered before publication */
+    SABOTAGE_LATE_DEL,      /* removals are delivered after publication */
+    SABOTAGE_DROP_EVENT,    /* now and then a listener is not told of a removal */
+    SABOTAGE_STALE_CACHE,   /* a thread's cached range is used whatever the generation */
+    SABOTAGE_LOST_SPAN,     /* now and then a commit forgets to render a dirty span */
+    SABOTAGE_COUNT
+};
+
+#ifdef FLATVIEW_SABOTAGE
+extern enum Sabotage sabotage_active; /* set once, before threads start */
+#define sabotaged(which) __builtin_expect(sabotage_active == (which), 0)
+#else
+#define sabotaged(which) false
+#endif
+
+#endif

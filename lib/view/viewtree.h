@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * viewtree.h - the persistent B+tree of ranges.
+ *
+ * Invariant of a published tree: never written again (R2); ranges disjoint, ascending, maximal (no two neighbours join);
+ * all leaves at one depth; node fill between VIEW_NODE_MIN and VIEW_NODE_MAX except on the right or left spine's root.
+ * A ViewEdit owns the nodes born in it (node->retire.birth == edit->gen) and may change only those; it copies any other
+ * node before changing it and remembers the original as replaced. So a new version shares all but the changed paths.
+ *
+ * The first line of a node belongs to the writer (its RetireHead); readers never look at it.
+ */
+#ifndef FLATVIEW_VIEW_VIEWTREE_H
+#define FLATVIEW_VIEW_VIEWTREE_H
+
+#include "base/range.h"
+#include "base/retire.h"
+#include "view/flat_range.h"
+
+#define VIEW_NODE_MAX 16
+
+typedef struct ViewNode {
+    RetireHead retire __attribute__((aligned(64))); /* the writer's line */
+    uint32_t n __attribute__((aligned(64)));
+    uint32_t level;             /* 0: a leaf */
+    hwaddr first[VIEW_NODE_MAX] __attribute__((aligned(64))); /* lower bound of child or range i; UINT64_MAX beyond n */
+    /* a leaf is followed by FlatRange[VIEW_NODE_MAX], an inner node by ViewNode *[VIEW_NODE_MAX] */
+} ViewNode;
+
+static inline FlatRange *view_leaf_ranges(const ViewNode *node)
+{
+    return (FlatRange *)(void *)((uint8_t *)(uintptr_t)node + sizeof(ViewNode));
+}
+
+static inline ViewNode **view_inner_children(const ViewNode *node)
+{
+    return (ViewNode **)(void *)((uint8_t *)(uintptr_t)node + sizeof(ViewNode));
+}
+
+/* Index of the last entry whose first is <= addr, or 0 if none is. Branch-free: counts over all VIEW_NODE_MAX keys. */
+static inline unsigned view_node_slot(const ViewNode *node, hwaddr addr)
+{
+    unsigned i, count = 0;
+
+    for (i = 0; i < VIEW_NODE_MAX; i++) {
+        count += node->first[i] <= addr;
+    }
+    /* unused keys are UINT64_MAX and count only for addr == UINT64_MAX */
+    count = count < node->n ? count : node->n;
+    return count - (count > 0);
+}
+
+/* The range that holds addr, or NULL. root may be NULL (an empty tree). Any thread that may see root. */
+static inline const FlatRange *view_find(const ViewNode *root, hwaddr addr)
+{
+    const ViewNode *node = root;
+    const FlatRange *r;
+
+    if (!node) {
+        return NULL;
+    }
+    while (node->level) {
+        node = view_inner_children(node)[view_node_slot(node, addr)];
+    }
+    if (__builtin_expect(!node->n, 0)) {
+        return NULL;
+    }
+    r = &view_leaf_ranges(node)[view_node_slot(node, addr)];
+    return addr - r->first <= r->last - r->first ? r : NULL;
+}
+
+/* The first range that ends at or after addr (it may begin after it), or NULL. */
+const FlatRange *view_lower(const ViewNode *root, hwaddr addr);
+
+/* In-order walk of the ranges that overlap [first, last]. */
+typedef struct ViewIter {
+    const ViewNode *node[16];
+    uint8_t slot[16];
+    int depth; /* of the leaf; -1: at the end */
+} ViewIter;
+const FlatRange *view_iter_first(ViewIter *it, const ViewNode *root, hwaddr addr); /* as view_lower() */
+const FlatRange *view_iter_next(ViewIter *it);
+
+/* ---- changing ---- */
+typedef struct ViewEdit {
+    ViewNode *root;         /* NULL: empty */
+    size_t n_ranges;
+    uint64_t gen;           /* birth of the nodes made here */
+    RetireLine *line;       /* stamped into them */
+    RetireHead *replaced;   /* nodes of the base that the new tree no longer uses, linked by retire.next. Only the writer
+                               line is touched. */
+    uint64_t steps;         /* fills and clears, for the caller's budget */
+} ViewEdit;
+
+/* base: a published tree (or NULL) of n_ranges ranges; gen: newer than every node in it. */
+void view_edit_begin(ViewEdit *edit, const ViewNode *base, size_t n_ranges, uint64_t gen, RetireLine *line);
+/* Take away whatever lies in span; ranges that straddle its ends are cut. 0, -ENOMEM (the edit must then be aborted). */
+int view_edit_clear(ViewEdit *edit, AddrRange span);
+/* Paint r where nothing is yet: pieces go into the holes of [r->first, r->last], joining their neighbours where
+   flat_range_joins(). 0, -ENOMEM, -E2BIG beyond MEMORY_VIEW_MAX_RANGES. */
+int view_edit_fill(ViewEdit *edit, const FlatRange *r);
+/* Free what the edit made; forget what it replaced. The base is as before. */
+void view_edit_abort(ViewEdit *edit);
+/* Retire the replaced nodes with this death, after the new root was published. */
+void view_edit_retire(ViewEdit *edit, uint64_t death);
+/* Retire a whole tree: for a line that ends. */
+void view_tree_retire(ViewNode *root, uint64_t death);
+
+void view_tree_check(const ViewNode *root, size_t n_ranges); /* tests: the invariants; aborts with a message */
+size_t view_tree_bytes(const ViewNode *root);
+
+#endif
