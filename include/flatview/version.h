@@ -5,9 +5,7 @@
 #ifndef FLATVIEW_VERSION_H
 #define FLATVIEW_VERSION_H
 
-#ifndef FLATVIEW_API
-#define FLATVIEW_API __attribute__((visibility("default")))
-#endif
+#include <flatview/types.h>
 
 #ifdef __cplusplus
 extern "C" {

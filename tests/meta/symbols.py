@@ -3,7 +3,8 @@
 """symbols.py ROOT LIBRARY - three lists that must be one: what libflatview.so exports, what lib/flatview.map names,
 what the public headers mark FLATVIEW_API. And no public header declares a function that it forgets to mark.
 
-The headers are read preprocessed, so prototypes that a macro writes count.
+The headers are read preprocessed, so prototypes that a macro writes count. With ROOT alone, prints what lib/flatview.map
+should say.
 """
 import os
 import re
@@ -70,9 +71,10 @@ def preprocessed(root, header):
     return '\n'.join(lines)
 
 
-def marked(text):
+def marked(root, header):
     """Names declared after a mark: of a function, what stands before its first parenthesis; of a variable, the last word."""
     names = set()
+    text = strip_comments(preprocessed(root, header), strings=True)
     for declaration in re.findall(MARK + r'([^;{]*)', text):
         declaration = re.sub(r'__attribute__\s*\(\(.*?\)\)', '', declaration)
         match = re.search(r'(\w+)\s*(?:\(|\[|$)', declaration.strip())
@@ -98,14 +100,26 @@ def differences(left, left_name, right, right_name):
             [f'{name}: in {right_name}, not in {left_name}' for name in sorted(right - left)])
 
 
+def print_map(root):
+    names = set()
+    for header in headers(root):
+        names |= marked(root, header)
+    with open(os.path.join(root, 'lib', 'flatview.map'), encoding='utf-8') as file:
+        before, _, after = re.split(r'(?<=global:\n)(.*?)(?=local:)', file.read(), flags=re.DOTALL)
+    print(before + ''.join(f'    {name};\n' for name in sorted(names)) + after, end='')
+    return 0
+
+
 def main():
-    root, library = os.path.abspath(sys.argv[1]), sys.argv[2]
+    root = os.path.abspath(sys.argv[1])
+    if len(sys.argv) == 2:
+        return print_map(root)
+    library = sys.argv[2]
     tap = Tap()
     in_map = mapped(os.path.join(root, 'lib', 'flatview.map'))
     in_headers = set()
     for header in headers(root):
-        text = preprocessed(root, header)
-        names = marked(strip_comments(text, strings=True))
+        names = marked(root, header)
         in_headers |= names
         tap.case(f'{header} marks what it declares',
                  [f'{name}: declared without FLATVIEW_API' for name in sorted(declared(root, header) - names)])

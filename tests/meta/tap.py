@@ -19,7 +19,7 @@ class Tap:
         print(f'{verdict} {self.count} - {name}')
         for complaint in complaints:
             for line in str(complaint).rstrip().splitlines():
-                print(f'# {line}')
+                print(f'# {line}', file=sys.stderr)      # meson shows this stream of a failed test
         sys.stdout.flush()
 
     def skip(self, name, why):
