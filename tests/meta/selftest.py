@@ -28,7 +28,15 @@ FLATVIEW_API int flatview_x(void);
 #endif
 '''
 MAP = 'FLATVIEW_0 {\nglobal:\n    flatview_x;\nlocal:\n    *;\n};\n'
+PROGRAM = '''Text.
+
+```c
+#include <flatview/x.h>
+int main(void) { return flatview_x() == 1 ? 0 : 1; }
+```
+'''
 SOUND = {
+    'README.md': PROGRAM,
     'include/flatview/x.h': HEADER,
     'lib/flatview.map': MAP,
     'lib/base/x.h': '/* rcu_ in a comment is no use of it, nor is "base/../api/y.h" */\nint x(void);\n',
@@ -69,6 +77,11 @@ BAD = {
         ('a header that is not C++', append('include/flatview/x.h', 'struct Y { int template; };\n'), 'template'),
         ('a header that warns', append('include/flatview/x.h', 'static inline int y(int a) { return 1; }\n'), 'unused'),
         ('a header that is not installed', {'include/flatview/w.h': ''}, 'w.h'),
+    ],
+    'readme': [
+        ('a program that does not compile', {'README.md': PROGRAM.replace('flatview_x', 'flatview_y')}, 'flatview_y'),
+        ('a program that fails', {'README.md': PROGRAM.replace('== 1', '== 2')}, 'exit status'),
+        ('a document without a program', {'README.md': ''}, None),
     ],
     'symbols': [
         ('a marked function missing from the map', append('include/flatview/x.h', 'FLATVIEW_API int *flatview_w(void);\n'),
@@ -112,11 +125,11 @@ def run_script(script, root):
     args = [root]
     if script == 'headers':
         args += [os.path.join(root, 'include/flatview/x.h')]
-    if script in ('symbols', 'words'):
-        product = os.path.join(root, 'libx.so' if script == 'symbols' else 'x.o')
+    if script in ('readme', 'symbols', 'words'):
+        product = os.path.join(root, 'x.o' if script == 'words' else 'libx.so')
         kind = ['-shared', '-fPIC', '-Wl,--version-script=' + os.path.join(root, 'lib/flatview.map')]
         # -w and implicit declarations: what is wrong in these sources is for the script to find.
-        subprocess.run(['gcc', '-w', *(kind if script == 'symbols' else ['-c']), '-I', os.path.join(root, 'include'),
+        subprocess.run(['gcc', '-w', *(['-c'] if script == 'words' else kind), '-I', os.path.join(root, 'include'),
                         os.path.join(root, 'lib/base/x.c'), '-o', product], check=True)
         args += [product]
     done = subprocess.run([sys.executable, os.path.join(HERE, script + '.py'), *args], capture_output=True, text=True)
@@ -132,7 +145,8 @@ def check_script(tap, script):
         with tempfile.TemporaryDirectory() as root:
             write(root, {**SOUND, **change})
             status, output = run_script(script, root)
-            blamed = [line for line in output.splitlines() if line.startswith('#') and culprit in line]
+            # Where there is no culprit to name, an empty run is the fault.
+            blamed = culprit is None or any(line.startswith('#') and culprit in line for line in output.splitlines())
             tap.case(f'{script} fails on {what}', [] if status == 1 and blamed else [f'status {status}', output])
 
 
