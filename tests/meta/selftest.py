@@ -150,6 +150,18 @@ def check_script(tap, script):
             tap.case(f'{script} fails on {what}', [] if status == 1 and blamed else [f'status {status}', output])
 
 
+def check_install(tap):
+    """A project that installs a private header, and no pkg-config file."""
+    with tempfile.TemporaryDirectory() as root:
+        write(root, {'meson.build': "project('x', 'c')\ninstall_headers('lib/base/x.h')\n", 'lib/base/x.h': ''})
+        build = os.path.join(root, 'build')
+        subprocess.run(['meson', 'setup', build, root], check=True, capture_output=True)
+        done = subprocess.run([sys.executable, os.path.join(HERE, 'install.py'), build], capture_output=True, text=True)
+        for what, verdict in (('a private header', 'not ok 2'), ('a missing flatview.pc', 'not ok 3')):
+            tap.case(f'install fails on {what}', [] if done.returncode == 1 and verdict in done.stdout else
+                     [f'status {done.returncode}', done.stdout, done.stderr])
+
+
 def check_googletest(tap, program):
     for case in ('FailsOnAWrongExpectation', 'FailsOnAnAbort', 'FailsOnASegmentationFault'):
         done = subprocess.run([program, f'--gtest_filter=Harness.{case}'], capture_output=True)
@@ -192,6 +204,7 @@ def main():
     tap = Tap()
     for script in BAD:
         check_script(tap, script)
+    check_install(tap)
     check_googletest(tap, sys.argv[1])
     check_tally(tap)
     return tap.end()
