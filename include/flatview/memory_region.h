@@ -279,8 +279,8 @@ FLATVIEW_API int memory_region_quiesce(MemoryRegion *mr);
  * memory_region_add_subregion() - put @child into @mr at @offset, priority 0
  * @offset: any; what reaches beyond @mr is clipped
  *
- * Return: also -EBUSY (@child has a parent), -EINVAL (@child is @mr), -ELOOP (through children and aliases @mr would
- *         show itself).
+ * Return: also -EBUSY (@child has a parent), -EINVAL (@child is @mr), -ELOOP (@mr is inside @child, or @child's place would
+ *         be seen again inside @child through an alias. An alias of a window of the region that it stands in is fine).
  */
 FLATVIEW_API int memory_region_add_subregion(MemoryRegion *mr, hwaddr offset, MemoryRegion *child);
 

@@ -57,8 +57,13 @@ void region_resize(MemoryRegion *mr, uint64_t size); /* UINT64_MAX is 2^64 */
 void region_enable(MemoryRegion *mr, bool enabled);
 uint64_t region_next_order(void);
 
-/* Would child below parent make a region show itself? Walks up from parent; only if child leads anywhere. */
-bool region_makes_loop(MemoryRegion *parent, MemoryRegion *child);
+/*
+ * Would child at addr in parent show itself? Windows decide: real machines alias a window of the very bus that the alias
+ * stands on (QEMU's cheetah, q800, musca-a), which is no loop as long as the alias's place is not in the window. So: parent
+ * is child or contained in it; or the walk up from child's place in parent comes to child again. Loops that arise later, by
+ * moving or enabling, are the renderer's to find (-E2BIG).
+ */
+bool region_makes_loop(MemoryRegion *parent, MemoryRegion *child, hwaddr addr);
 
 /* ---- children.c: the interval index: children of size > 0 and of size 0 alike, keyed by (addr, order) ----
    Children whose extent (clipped at 2^64) overlaps window, ascending by addr; size-0 children are never returned. */
