@@ -16,7 +16,8 @@ enum {
     LOCK_RANK_TOPOLOGY = 10, /* the region tree, transactions, listeners, publication */
     LOCK_RANK_SETTLE = 20,   /* base/retire.c: pins and what is kept for them */
     LOCK_RANK_RETIRE = 30,   /* base/retire.c: the queue; leaf, a few instructions */
-    LOCK_RANK_LEAF = 40,     /* any other that calls nothing while held */
+    LOCK_RANK_LEAF = 40,     /* any other that calls nothing but the allocator while held */
+    LOCK_RANK_MEM = 50,      /* base/mem.c: the list of threads that allocate; with any other held */
 };
 
 typedef struct Lock {
@@ -30,6 +31,7 @@ typedef struct Lock {
 void lock_acquire(Lock *lock);
 bool lock_try(Lock *lock);
 void lock_release(Lock *lock);
+void lock_wait(Lock *lock, pthread_cond_t *cond); /* holding it: give it back, sleep, take it again; may wake for nothing */
 void lock_assert_held(const Lock *lock);     /* by this thread; debug builds only */
 void lock_assert_not_held(const Lock *lock); /* by this thread; debug builds only */
 void lock_assert_none_held(void);            /* no lock of the library; debug builds only */
