@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mem.c - every byte that the library allocates for itself.
+ *
+ * Invariant: the sum of departed_live and of the live counts of all attached threads is the number of bytes handed out
+ * and not given back. A thread adds to its own count what it takes and subtracts what it gives back, also of another
+ * thread's; so single counts may be negative and only the sum means something. A thread that ends leaves its count in
+ * departed_live.
+ * Established by: mem_alloc() and mem_free(), on this thread's own cache line: no shared store on the commit path.
+ * Relied on by:   mem_live_bytes(), for which the sum is exact while nobody allocates.
+ *
+ * jemalloc: an arena of our own keeps nodes together and apart from the host's objects, and makes their bytes countable from
+ * outside. A bare MALLOCX_ARENA bypasses thread caches and takes the arena's lock each time, and a thread's automatic
+ * cache belongs to another arena; therefore each thread that allocates has an explicit cache, which is filled from our
+ * arena. It dies with the thread. A thread without one (jemalloc has 4094) works, more slowly.
+ */
+#include "base/mem.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/lock.h"
+#include "base/sabotage.h"
+
+#ifdef FLATVIEW_ALLOCATOR_JEMALLOC
+#include <jemalloc/jemalloc.h>
+#endif
+
+enum {
+    FRESH,    /* not seen before: attach at the next call */
+    ATTACHED, /* in the list, with a cache */
+    ALONE,    /* no list, no cache: the thread is ending, or there was no memory to attach it */
+};
+
+typedef struct MemThread {
+    int state;
+    int alloc_flags, free_flags; /* jemalloc's */
+    unsigned cache;              /* jemalloc's number of it; meaningful if has_cache */
+    bool has_cache;
+    bool fail_sticky;
+    uint64_t live;    /* atomic for mem_live_bytes(); written by the thread only; may wrap below zero */
+    uint64_t allocs;  /* attempts since mem_fail_nth() */
+    uint64_t fail_at; /* which of them fails; 0: none */
+    struct MemThread *next, **pprev;
+} MemThread;
+
+static __thread MemThread self;
+
+static Lock threads_lock = LOCK_INITIALIZER(LOCK_RANK_MEM, "mem threads");
+static MemThread *threads;     /* under threads_lock */
+static uint64_t departed_live; /* atomic */
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t key;
+static int key_error;
+
+#define ALIGN_BIG 64u
+
+/* The bytes really asked for: whole cache lines from one line up. */
+static inline size_t rounded(size_t size)
+{
+    return size >= ALIGN_BIG ? (size + ALIGN_BIG - 1) & ~(size_t)(ALIGN_BIG - 1) : size;
+}
+
+#ifdef FLATVIEW_ALLOCATOR_JEMALLOC
+
+static int arena_flags; /* MALLOCX_ARENA(), or 0 if there was no memory for one: then the default arena serves */
+
+static void backend_init(void)
+{
+    unsigned arena;
+    size_t len = sizeof(arena);
+
+    if (!mallctl("arenas.create", &arena, &len, NULL, 0)) {
+        arena_flags = MALLOCX_ARENA(arena);
+    }
+}
+
+static void backend_alone(MemThread *t)
+{
+    t->has_cache = false;
+    t->free_flags = MALLOCX_TCACHE_NONE;
+    t->alloc_flags = arena_flags | MALLOCX_TCACHE_NONE;
+}
+
+static void backend_attach(MemThread *t)
+{
+    size_t len = sizeof(t->cache);
+
+    if (mallctl("tcache.create", &t->cache, &len, NULL, 0)) {
+        backend_alone(t);
+        return;
+    }
+    t->has_cache = true;
+    t->free_flags = MALLOCX_TCACHE(t->cache);
+    t->alloc_flags = arena_flags | MALLOCX_TCACHE(t->cache);
+}
+
+static void backend_detach(MemThread *t)
+{
+    if (t->has_cache) {
+        mallctl("tcache.destroy", NULL, NULL, &t->cache, sizeof(t->cache));
+    }
+    backend_alone(t);
+}
+
+/* Whole lines need no MALLOCX_ALIGN, which would cost a third more: up to 256 the multiples of 64 are size classes, above
+   every class is a multiple of 64, and a slab begins on a page. */
+static inline void *backend_alloc(MemThread *t, size_t size, bool zero)
+{
+    return mallocx(size, t->alloc_flags | (zero ? MALLOCX_ZERO : 0));
+}
+
+static inline void backend_free(MemThread *t, void *ptr, size_t size)
+{
+    sdallocx(ptr, size, t->free_flags);
+}
+
+#else
+
+static void backend_init(void)
+{
+}
+
+static void backend_attach(MemThread *t)
+{
+    (void)t;
+}
+
+static void backend_alone(MemThread *t)
+{
+    (void)t;
+}
+
+static void backend_detach(MemThread *t)
+{
+    (void)t;
+}
+
+static inline void *backend_alloc(MemThread *t, size_t size, bool zero)
+{
+    void *ptr = size >= ALIGN_BIG ? aligned_alloc(ALIGN_BIG, size) : malloc(size);
+
+    (void)t;
+    if (ptr && zero) {
+        memset(ptr, 0, size);
+    }
+    return ptr;
+}
+
+static inline void backend_free(MemThread *t, void *ptr, size_t size)
+{
+    (void)t;
+    (void)size;
+    free(ptr);
+}
+
+#endif
+
+/* Other keys' destructors may still free something of ours afterwards: ALONE serves them. */
+static void thread_ends(void *arg)
+{
+    MemThread *t = arg;
+
+    lock_acquire(&threads_lock);
+    *t->pprev = t->next;
+    if (t->next) {
+        t->next->pprev = t->pprev;
+    }
+    /* In the same critical section, so that mem_live_bytes() counts it once. */
+    __atomic_fetch_add(&departed_live, t->live, __ATOMIC_RELAXED);
+    t->live = 0;
+    lock_release(&threads_lock);
+    t->state = ALONE;
+    backend_detach(t);
+}
+
+static void once_init(void)
+{
+    key_error = pthread_key_create(&key, thread_ends);
+    backend_init();
+}
+
+static __attribute__((noinline, cold)) void attach(MemThread *t)
+{
+    pthread_once(&once, once_init);
+    if (key_error || pthread_setspecific(key, t)) {
+        t->state = ALONE;
+        backend_alone(t);
+        return;
+    }
+    backend_attach(t);
+    lock_acquire(&threads_lock);
+    t->next = threads;
+    t->pprev = &threads;
+    if (threads) {
+        threads->pprev = &t->next;
+    }
+    threads = t;
+    lock_release(&threads_lock);
+    t->state = ATTACHED;
+}
+
+static inline MemThread *this_thread(void)
+{
+    MemThread *t = &self;
+
+    if (__builtin_expect(t->state == FRESH, 0)) {
+        attach(t);
+    }
+    return t;
+}
+
+static inline void account(MemThread *t, uint64_t delta)
+{
+    if (__builtin_expect(t->state == ATTACHED, 1)) {
+        /* Not a read-modify-write: nobody else writes it. */
+        __atomic_store_n(&t->live, t->live + delta, __ATOMIC_RELAXED);
+    } else {
+        __atomic_fetch_add(&departed_live, delta, __ATOMIC_RELAXED);
+    }
+}
+
+static inline bool told_to_fail(MemThread *t)
+{
+    uint64_t nth = ++t->allocs;
+
+    return __builtin_expect(t->fail_at != 0, 0) && (nth == t->fail_at || (t->fail_sticky && nth > t->fail_at));
+}
+
+static inline void *alloc(size_t size, bool zero)
+{
+    MemThread *t = this_thread();
+    void *ptr;
+
+    assert(size > 0);
+    if (told_to_fail(t) || size > PTRDIFF_MAX) {
+        return NULL;
+    }
+    ptr = backend_alloc(t, rounded(size), zero);
+    if (__builtin_expect(!ptr, 0)) {
+        return NULL;
+    }
+    assert(size < ALIGN_BIG || !((uintptr_t)ptr % ALIGN_BIG));
+    account(t, size);
+    return ptr;
+}
+
+void *mem_alloc(size_t size)
+{
+    return alloc(size, false);
+}
+
+void *mem_zalloc(size_t size)
+{
+    return alloc(size, true);
+}
+
+void mem_free(void *ptr, size_t size)
+{
+    MemThread *t;
+
+    if (!ptr) {
+        return;
+    }
+    t = this_thread();
+    account(t, -(uint64_t)size);
+    if (sabotaged(SABOTAGE_SKIP_GRACE)) {
+        /* The rule broken is that nobody reads freed memory. Readers shall find empty nodes there, hence wrong answers;
+           handed out again, or unmapped, it would crash the one who is to report the violation. */
+        memset(ptr, 0, size);
+        return;
+    }
+    backend_free(t, ptr, rounded(size));
+}
+
+char *mem_strdup(const char *s)
+{
+    size_t size = strlen(s) + 1;
+    char *copy = mem_alloc(size);
+
+    return copy ? memcpy(copy, s, size) : NULL;
+}
+
+void mem_strfree(char *s)
+{
+    if (s) {
+        mem_free(s, strlen(s) + 1);
+    }
+}
+
+int mem_vec_reserve(void **vec, size_t *cap, size_t want, size_t elem)
+{
+    size_t new_cap;
+    void *grown;
+
+    if (want <= *cap) {
+        return 0;
+    }
+    if (want > PTRDIFF_MAX / elem) {
+        return -ENOMEM;
+    }
+    /* Doubling makes a series of pushes linear; the clip keeps it from overflowing where want alone would fit. */
+    new_cap = *cap <= PTRDIFF_MAX / elem / 2 ? *cap * 2 : want;
+    new_cap = new_cap < want ? want : new_cap;
+    new_cap = new_cap < 8 && want <= 8 && elem <= 64 ? 8 : new_cap;
+    grown = mem_alloc(new_cap * elem);
+    if (!grown) {
+        return -ENOMEM;
+    }
+    if (*vec) {
+        memcpy(grown, *vec, *cap * elem);
+        mem_free(*vec, *cap * elem);
+    }
+    *vec = grown;
+    *cap = new_cap;
+    return 0;
+}
+
+void mem_vec_free(void **vec, size_t *cap, size_t elem)
+{
+    mem_free(*vec, *cap * elem);
+    *vec = NULL;
+    *cap = 0;
+}
+
+uint64_t mem_live_bytes(void)
+{
+    uint64_t sum;
+    MemThread *t;
+
+    lock_acquire(&threads_lock);
+    sum = __atomic_load_n(&departed_live, __ATOMIC_RELAXED);
+    for (t = threads; t; t = t->next) {
+        sum += __atomic_load_n(&t->live, __ATOMIC_RELAXED);
+    }
+    lock_release(&threads_lock);
+    /* A block allocated by a thread read early and freed by one read late is missed the first time: below zero is zero. */
+    return (int64_t)sum < 0 ? 0 : sum;
+}
+
+uint64_t mem_fail_nth(uint64_t nth, bool sticky)
+{
+    MemThread *t = this_thread();
+    uint64_t allocs = t->allocs;
+
+    t->allocs = 0;
+    t->fail_at = nth;
+    t->fail_sticky = sticky;
+    return allocs;
+}
