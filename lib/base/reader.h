@@ -11,18 +11,6 @@
 #ifndef FLATVIEW_BASE_READER_H
 #define FLATVIEW_BASE_READER_H
 
-#define URCU_INLINE_SMALL_FUNCTIONS
-#define _LGPL_SOURCE
-#include <urcu/urcu-memb.h>
-
-#include <flatview/types.h>
-
-/* This thread's registration; nonzero means liburcu knows it. Read through TLS by the inline path only. */
-extern __thread int reader_registered;
-
-int reader_register_slow(void); /* 0, -ENOMEM; idempotent */
-int reader_unregister(void);    /* -EBUSY inside a section */
-
 /* ThreadSanitizer does not see liburcu's ordering (docs/TESTING.md): this token stands for it. */
 #if defined(__SANITIZE_THREAD__)
 #define READER_TSAN 1
@@ -32,6 +20,8 @@ int reader_unregister(void);    /* -EBUSY inside a section */
 #endif
 #endif
 #ifdef READER_TSAN
+/* Inlined, liburcu's volatile accesses to its futex word would be instrumented, and reported as races of our readers with
+   each other; called, they are outside the sanitizer's sight. */
 void __tsan_acquire(void *addr);
 void __tsan_release(void *addr);
 extern char reader_token;
@@ -40,7 +30,18 @@ extern char reader_token;
 #else
 #define READER_TSAN_RELEASE() ((void)0)
 #define READER_TSAN_ACQUIRE() ((void)0)
+#define URCU_INLINE_SMALL_FUNCTIONS /* liburcu >= 0.14 */
+#define _LGPL_SOURCE                /* before */
 #endif
+#include <urcu/urcu-memb.h>
+
+#include <flatview/types.h>
+
+/* This thread's registration; nonzero means liburcu knows it. Read through TLS by the inline path only. */
+extern __thread int reader_registered;
+
+int reader_register_slow(void); /* 0, -ENOMEM; idempotent */
+int reader_unregister(void);    /* -EBUSY inside a section */
 
 static inline void reader_enter(void)
 {

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reader.c - which threads grace periods look at, and the grace periods.
+ *
+ * Invariant: a thread inside a read section is in liburcu's registry. reader_registered != 0 implies it, so the inline
+ * path asks nothing else; it is set after registration and cleared before its end, by the thread itself only.
+ * Established by: reader_register_slow(), undone by reader_unregister() or the end of the thread.
+ * Relied on by:   reader_enter(), retire.c.
+ *
+ * Why a thread-specific key and not a destructor of the TLS variable: C has none. A key's destructor may run before that
+ * of another key whose owner still reads memory; that access registers the thread again and so has our destructor called
+ * once more, up to PTHREAD_DESTRUCTOR_ITERATIONS times.
+ *
+ * fork(): the child has the registry of its parent but not the threads in it, nor liburcu's worker. Its first grace period
+ * could wait for ever, so it must not use the library before exec.
+ */
+#include "base/reader.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include <urcu/static/urcu-memb.h>
+
+enum {
+    UNKNOWN = 0,
+    OURS,    /* we told liburcu, and shall tell it when the thread ends */
+    BORROWED /* someone else did: the program itself, or liburcu for its worker. Registering twice would corrupt its list */
+};
+
+__thread int reader_registered;
+
+#ifdef READER_TSAN
+char reader_token;
+#endif
+
+static pthread_once_t key_once = PTHREAD_ONCE_INIT;
+static pthread_key_t key;
+static int key_error;
+
+static pthread_once_t worker_once = PTHREAD_ONCE_INIT;
+
+static uint64_t grace_periods; /* atomic, relaxed: a statistic */
+
+static void leave_registry(void)
+{
+    int was = reader_registered;
+
+    reader_registered = UNKNOWN;
+    if (was == OURS) {
+        urcu_memb_unregister_thread();
+    }
+}
+
+static void thread_ends(void *arg)
+{
+    (void)arg;
+    assert(!reader_ongoing() && "a thread ended inside a read section");
+    leave_registry();
+}
+
+static void key_create(void)
+{
+    key_error = pthread_key_create(&key, thread_ends);
+}
+
+int reader_register_slow(void)
+{
+    if (reader_registered) {
+        return 0;
+    }
+    if (URCU_TLS(urcu_memb_reader).registered) {
+        reader_registered = BORROWED;
+        return 0;
+    }
+    /* What can fail comes first; the value only has to be non-NULL for the destructor to be called. */
+    pthread_once(&key_once, key_create);
+    if (key_error || pthread_setspecific(key, &key)) {
+        return -ENOMEM;
+    }
+    urcu_memb_register_thread();
+    reader_registered = OURS;
+    return 0;
+}
+
+int reader_unregister(void)
+{
+    if (reader_ongoing()) {
+        return -EBUSY;
+    }
+    leave_registry();
+    return 0;
+}
+
+void reader_wait(void)
+{
+    assert(!reader_ongoing() && "a reader cannot wait for itself");
+    urcu_memb_synchronize_rcu();
+    READER_TSAN_ACQUIRE();
+    __atomic_fetch_add(&grace_periods, 1, __ATOMIC_RELAXED);
+}
+
+uint64_t reader_grace_periods(void)
+{
+    return __atomic_load_n(&grace_periods, __ATOMIC_RELAXED);
+}
+
+/* The worker inherits the signal mask of the thread that happens to start it. It must not be the one that runs the
+   program's handlers: those may enter read sections, take locks, or expect a stack of another size. */
+static void worker_start(void)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    urcu_memb_get_default_call_rcu_data();
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void deferred_run(struct rcu_head *head)
+{
+    ReaderDeferred *deferred = container_of(head, ReaderDeferred, head);
+
+#ifdef READER_TSAN
+    __tsan_acquire(deferred);
+#endif
+    READER_TSAN_ACQUIRE();
+    __atomic_fetch_add(&grace_periods, 1, __ATOMIC_RELAXED);
+    deferred->fn(deferred);
+}
+
+void reader_defer(ReaderDeferred *deferred, void (*fn)(ReaderDeferred *deferred))
+{
+    pthread_once(&worker_once, worker_start);
+    /* liburcu enters a section of its own while it picks the worker's queue. A thread that cannot be registered for lack of
+       memory is no danger: what that section protects is freed only by programs that manage workers themselves. */
+    (void)reader_register_slow();
+    deferred->fn = fn;
+#ifdef READER_TSAN
+    __tsan_release(deferred);
+#endif
+    urcu_memb_call_rcu(&deferred->head, deferred_run);
+}
