@@ -25,6 +25,7 @@ enum Sabotage {
 
 #ifdef FLATVIEW_SABOTAGE
 extern enum Sabotage sabotage_active; /* set once, before threads start */
+const char *sabotage_name(int which); /* as on the command line; NULL if there is no such */
 #define sabotaged(which) __builtin_expect(sabotage_active == (which), 0)
 #else
 #define sabotaged(which) false

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sabotage.c - the names of the rules that can be broken on purpose.
+ *
+ * Invariant: sabotage_active is written once, before any other thread exists, so that reading it needs no order. Without
+ * FLATVIEW_SABOTAGE this file defines nothing.
+ */
+#include "base/sabotage.h"
+
+#ifdef FLATVIEW_SABOTAGE
+
+#include <stddef.h>
+
+enum Sabotage sabotage_active = SABOTAGE_NONE;
+
+static const char *const names[SABOTAGE_COUNT] = {
+    [SABOTAGE_NONE] = "none",
+    [SABOTAGE_SKIP_GRACE] = "skip-grace",
+    [SABOTAGE_EARLY_PUBLISH] = "early-publish",
+    [SABOTAGE_EARLY_ADD] = "early-add",
+    [SABOTAGE_LATE_DEL] = "late-del",
+    [SABOTAGE_DROP_EVENT] = "drop-event",
+    [SABOTAGE_STALE_CACHE] = "stale-cache",
+    [SABOTAGE_LOST_SPAN] = "lost-span",
+};
+
+const char *sabotage_name(int which)
+{
+    return which >= 0 && which < SABOTAGE_COUNT ? names[which] : NULL;
+}
+
+#endif
