@@ -41,7 +41,7 @@ typedef struct RetirePin {
     RetireHead head;                         /* head.birth is its generation */
     uint64_t count;                          /* atomic: pins, and RETIRE_PIN_RETIRED once it was replaced */
     struct RetirePin *older, *newer;         /* in its line */
-    struct RetirePin *all_older, *all_newer; /* in the list of all settled pins */
+    struct RetirePin *all_older, *all_newer; /* in the list of all settled pins, ascending generation */
     RetireHead *held, *held_any;             /* objects of the line; objects of no line */
 } RetirePin;
 
@@ -52,25 +52,33 @@ void retire_line_unref(RetireLine *line);
 
 /* Pin: lock-free. The caller is in a read section in which it found the object, or holds a pin already. */
 void retire_pin(RetirePin *pin);
-/* Unpin: any context; the last one of a replaced version frees what only it reached. Functions freed that way which may
-   run user code are handed to the worker if this thread is in a read section. */
+/* Unpin: any context; the last one of a replaced version frees what only it reached. Objects of no line, whose free
+   function may run user code, are handed to the worker: the caller may be in a read section, or in a listener under the
+   topology lock. */
 void retire_unpin(RetirePin *pin);
 
-/* Queue an object: under the topology lock. head->{line,birth,death,bytes,kind,free} are set. Takes a reference on line. */
+/* Queue an object: under the topology lock. head->{line,birth,death,bytes,kind,free} are set. Takes a reference on line.
+   Between two flushes the order does not matter: pins are settled before objects. */
 void retire_push(RetireHead *head);
-/* After the publication that replaced everything pushed so far: let a grace period begin. Never waits. */
+/* After the publication that replaced everything pushed so far: let a grace period begin. Never waits. Under the topology
+   lock; head->seq of what was pushed is set on return. All that one commit replaces goes into one flush. */
 void retire_flush(void);
 
-/* Over the limit? To be asked outside read sections before a change begins. */
+/* Over the limit? To be asked outside read sections before a change begins. Never in a release function: it may be what
+   others wait for. */
 bool retire_over_limit(void);
-/* Wait for readers and free what that allows, release functions included. Outside sections and all locks. */
+/* Wait for readers and free what that allows, release functions included (but not from within one). Outside sections and
+   all locks. */
 void retire_help(void);
 int retire_set_limit(uint64_t bytes, int policy); /* MemoryReclaimPolicy */
 int retire_policy(void);
 
-/* Is the object with this head->seq (nonzero once pushed) freed? Wait until it is. */
+/* Objects of no line only. Has the free function of the one with this head->seq (nonzero once flushed) returned? 0: there
+   is none, so yes. retire_wait_done() helps, then waits: outside sections, all locks and release functions. */
 bool retire_is_done(uint64_t seq_ticket);
 void retire_wait_done(uint64_t seq_ticket);
+/* Does this thread run the free function of an object of no line just now? */
+bool retire_releasing(void);
 
 typedef struct RetireStats {
     uint64_t retired_bytes, retired_peak, pinned_bytes, helped;
