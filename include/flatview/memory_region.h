@@ -102,16 +102,21 @@ struct MemoryRegion {
     const MemoryRegionOps *ops;
     void (*release)(MemoryRegion *mr);
     MemoryRegion *parent;        /* guarded by the topology lock, as all below unless marked */
-    MemoryRegion *tree_left, *tree_right, *tree_up; /* place in parent's interval index */
+    /* place in the parent's interval index: what a search reads of each region that it passes, in 64 bytes */
+    MemoryRegion *tree_left, *tree_right, *tree_up;
     hwaddr tree_last;            /* greatest last address in this subtree of the index, parent's coordinates */
+    hwaddr addr;                 /* offset in parent */
+    hwaddr last;                 /* size - 1; meaningless if size_is_zero */
+    uint64_t order;              /* among equal priorities the greater is on top */
+    int32_t priority;
+    uint8_t tree_height;
+    bool tree_shows;             /* something in this subtree of the index has a size */
+    bool size_is_zero;
     MemoryRegion *children;      /* root of the interval index of the children */
     MemoryRegion *alias;         /* target */
     MemoryRegion *aliases;       /* first of the aliases that show this region */
     MemoryRegion *alias_next, **alias_prev;
     hwaddr alias_offset;
-    hwaddr addr;                 /* offset in parent */
-    hwaddr last;                 /* size - 1; meaningless if size_is_zero */
-    uint64_t order;              /* among equal priorities the greater is on top */
     uint64_t bias;               /* memory_region_set_offset() */
     uint64_t first_gen, last_gen; /* generations between which views could reach it */
     void *host;                  /* RAM kinds: host address of offset 0; constant after init */
@@ -119,15 +124,15 @@ struct MemoryRegion {
     void *cell;                  /* the view that is rendered from here, if any */
     void *chains;                /* address spaces whose root resolution passes through here */
     size_t n_children, n_enabled_children;
-    uint32_t tree_prio;
-    int32_t priority;
+    uint32_t mapped_aliases;     /* aliases of it that are mapped themselves */
     uint32_t io_flags;           /* constant after init: see lib/access */
     uint8_t kind;
     uint8_t state;
     uint8_t dirty_log_mask;
-    bool size_is_zero, enabled, readonly, nonvolatile, romd, name_is_ours, ops_is_ours, mapped_as_root;
+    bool enabled, readonly, nonvolatile, romd, name_is_ours, ops_is_ours, mapped_as_root;
     uint32_t root_uses;          /* address spaces registered with this root */
-    uint64_t walk_mark;          /* topology walks: visited in this walk */
+    uint64_t walk_mark;          /* topology walks: the last one that came by */
+    MemoryRegion *walk_next;     /* still to be visited by it */
     FlatviewRetireHead retire;
     void *reserved[2];
 };
@@ -175,11 +180,17 @@ FLATVIEW_API int memory_region_init(MemoryRegion *mr, const char *name, uint64_t
  * memory_region_init_io() - a region that answers through callbacks
  * @ops: NULL makes a reservation: it covers what is below and answers nothing (MEMTX_DECODE_ERROR)
  *
- * As memory_region_init(); also -EINVAL if @ops leaves a size or the byte order out, or is contradictory.
+ * As memory_region_init(); also -EINVAL if @ops has no callback at all, leaves a size or the byte order out, or is
+ * contradictory.
  */
 FLATVIEW_API int memory_region_init_io(MemoryRegion *mr, const MemoryRegionOps *ops, const char *name, uint64_t size);
 
-/** memory_region_init_io_legacy() - as memory_region_init_io(), from per-width functions; @ops is not copied. */
+/**
+ * memory_region_init_io_legacy() - as memory_region_init_io(), from per-width functions
+ * @ops: not copied; must stay unchanged while the region exists. At least one function, else -EINVAL
+ *
+ * Accesses of a width that has no function get MEMTX_DECODE_ERROR; if a whole direction has none, MEMTX_ACCESS_ERROR.
+ */
 FLATVIEW_API int memory_region_init_io_legacy(MemoryRegion *mr, const MemoryRegionLegacyOps *ops, const char *name,
                                               uint64_t size);
 
@@ -214,7 +225,7 @@ FLATVIEW_API int memory_region_init_ram_ptr(MemoryRegion *mr, const char *name, 
 FLATVIEW_API int memory_region_init_ram_from_fd(MemoryRegion *mr, const char *name, uint64_t size, int fd,
                                                 uint64_t offset);
 
-/** memory_region_init_ram_from_file() - opens (or with @size beyond its end grows) the file and maps it shared. */
+/** memory_region_init_ram_from_file() - opens an existing file, maps it shared, and grows it if @size is beyond its end. */
 FLATVIEW_API int memory_region_init_ram_from_file(MemoryRegion *mr, const char *name, uint64_t size, const char *path);
 
 /** memory_region_init_rom() - as RAM to the host, read-only to the guest (MEMTX_ACCESS_ERROR, data untouched). */
@@ -225,7 +236,7 @@ FLATVIEW_API int memory_region_init_rom_ptr(MemoryRegion *mr, const char *name, 
 
 /**
  * memory_region_init_rom_device() - flash: in read mode (the initial one) reads are direct and writes call back; out of
- * it both call back. See memory_region_rom_device_set_romd().
+ * it both call back. See memory_region_rom_device_set_romd(). -EINVAL for NULL @ops.
  */
 FLATVIEW_API int memory_region_init_rom_device(MemoryRegion *mr, const MemoryRegionOps *ops, const char *name,
                                                uint64_t size);
@@ -367,8 +378,9 @@ FLATVIEW_API int memory_region_get_fd(const MemoryRegion *mr);        /* -1 unle
  * memory_region_foreach_child() - children, topmost first (priority, then latest added)
  * @fn: may not change the topology; returns non-zero to stop
  *
+ * Context: any thread but a listener callback (-EBUSY).
  * Locking: holds the topology lock around the calls.
- * Return:  what @fn returned last, 0 if there are none, -ENOMEM.
+ * Return:  what @fn returned last, 0 if there are none, -EINVAL, -ENOMEM.
  */
 FLATVIEW_API int memory_region_foreach_child(MemoryRegion *mr, int (*fn)(MemoryRegion *child, void *arg), void *arg);
 

@@ -4,6 +4,10 @@
  *
  * Everything here needs the topology lock unless it says otherwise. Nothing here has an opinion on transactions: these
  * are the raw changes, each with a raw inverse, which lib/publish wraps in an undo log and in the dirty walk.
+ *
+ * The fields behind the public getters (parent, addr, last, priority, enabled, readonly, ...) are written under the lock but
+ * read by anyone at any time. So whoever writes one after init does it with region_poke(), and a reader without the lock
+ * uses region_peek(): an answer is old or new, never torn. Under the lock a plain read will do.
  */
 #ifndef FLATVIEW_TOPOLOGY_REGION_H
 #define FLATVIEW_TOPOLOGY_REGION_H
@@ -30,11 +34,32 @@ enum RegionState {
 #define REGION_IO_CAN_READ (1u << 9)   /* has a read callback of either form */
 #define REGION_IO_CAN_WRITE (1u << 10)
 
+#define region_peek(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
+#define region_poke(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELAXED)
+
+/* ---- region.c: life ---- */
+
+/* Make *mr a live region without place, ops, memory or target; infallible, no lock. name (NULL: "") is taken over and given
+   back with mem_strfree(). */
+void region_init(MemoryRegion *mr, MemoryRegionKind kind, char *name, uint64_t size);
+/* Give back what init allocated. No lock: the region is in no tree, is no alias's target, shows no target any more
+   (region_alias_unlink()), and no reader can reach it. Everything but the struct's memory, state and release is gone. */
+void region_fini(MemoryRegion *mr);
+uint64_t region_live_count(void); /* initialised (or adopted) and not yet finished; any thread */
+
+/* The edge from an alias to its target, which makes it findable from there. mr->alias stays as it is. */
+void region_alias_link(MemoryRegion *mr, MemoryRegion *target);
+void region_alias_unlink(MemoryRegion *mr); /* of a region that is not mapped; no-op if it has no edge */
+
 /* ops.c: 0 and the flags, or -EINVAL if a size or the byte order is missing or contradictory. NULL ops: flags 0. */
 int ops_check(const MemoryRegionOps *ops, uint32_t *ret_io_flags);
 
-/* Make a static region live (its ops are checked, its alias edge is entered, recursively through static targets); 0 for a
-   live one; -EINVAL for all others. */
+/* legacy.c: ops that call the per-width functions; -EINVAL (none there, no byte order), -ENOMEM. */
+int legacy_ops_new(const MemoryRegionLegacyOps *legacy, const MemoryRegionOps **ret_ops);
+void legacy_ops_free(const MemoryRegionOps *ops); /* NULL is a no-op */
+
+/* Make a static region live, and with it the static regions that it is an alias of: ops are checked, alias edges entered.
+   0 also for a live one; -EINVAL for all others and for wrong ops; -ELOOP for aliases of each other; -ENOMEM. */
 int region_adopt(MemoryRegion *mr);
 
 static inline bool region_terminates(const MemoryRegion *mr)
@@ -49,21 +74,28 @@ static inline bool region_extent(const MemoryRegion *mr, AddrRange *ret)
     return !mr->size_is_zero;
 }
 
+static inline uint64_t region_size(const MemoryRegion *mr)
+{
+    if (mr->size_is_zero) {
+        return 0;
+    }
+    return mr->last == UINT64_MAX ? UINT64_MAX : mr->last + 1;
+}
+
+/* Has a parent, or something mapped is an alias of it. Any thread. */
+static inline bool region_is_mapped(const MemoryRegion *mr)
+{
+    return region_peek(mr->parent) || region_peek(mr->mapped_aliases);
+}
+
 /* ---- raw changes; the caller checked that they are legal ---- */
 void region_link(MemoryRegion *parent, MemoryRegion *child, hwaddr addr, int32_t priority, uint64_t order);
 void region_unlink(MemoryRegion *child);
 void region_move(MemoryRegion *mr, hwaddr addr); /* keeps order; with or without a parent */
 void region_resize(MemoryRegion *mr, uint64_t size); /* UINT64_MAX is 2^64 */
 void region_enable(MemoryRegion *mr, bool enabled);
+/* readonly, nonvolatile, romd, alias_offset, bias and dirty_log_mask touch nothing else: region_poke() */
 uint64_t region_next_order(void);
-
-/*
- * Would child at addr in parent show itself? Windows decide: real machines alias a window of the very bus that the alias
- * stands on (QEMU's cheetah, q800, musca-a), which is no loop as long as the alias's place is not in the window. So: parent
- * is child or contained in it; or the walk up from child's place in parent comes to child again. Loops that arise later, by
- * moving or enabling, are the renderer's to find (-E2BIG).
- */
-bool region_makes_loop(MemoryRegion *parent, MemoryRegion *child, hwaddr addr);
 
 /* ---- children.c: the interval index: children of size > 0 and of size 0 alike, keyed by (addr, order) ----
    Children whose extent (clipped at 2^64) overlaps window, ascending by addr; size-0 children are never returned. */
@@ -71,6 +103,7 @@ MemoryRegion *children_first(const MemoryRegion *parent, AddrRange window);
 MemoryRegion *children_next(const MemoryRegion *child, AddrRange window);
 void children_insert(MemoryRegion *parent, MemoryRegion *child);
 void children_remove(MemoryRegion *child);
+void children_resized(MemoryRegion *child); /* its size, not its addr, has changed */
 void children_check(const MemoryRegion *parent); /* tests: the index's invariants; aborts */
 /* all children, size 0 too, ascending (addr, order) */
 MemoryRegion *children_begin(const MemoryRegion *parent);
@@ -84,11 +117,35 @@ static inline bool region_place(const MemoryRegion *mr, AddrRange *ret)
     return region_extent(mr, &own) && range_shift_up(own, mr->addr, ret);
 }
 
-/* walk.c: everything above: mr itself first, then through its parent and through the aliases that show it, each with the
+/* ---- walk.c ---- */
+
+/* A new mark for a walk, and whether that walk comes by mr for the first time. */
+uint64_t region_walk_begin(void);
+static inline bool region_walk_first_visit(MemoryRegion *mr, uint64_t walk)
+{
+    bool first = mr->walk_mark != walk;
+
+    mr->walk_mark = walk;
+    return first;
+}
+
+/*
+ * Would child at addr in parent show itself? Windows decide: real machines alias a window of the very bus that the alias
+ * stands on (QEMU's cheetah, q800, musca-a), which is no loop as long as the alias's place is not in the window. So: parent
+ * is child or contained in it; or the walk up from child's place in parent comes to child again. Loops that arise later, by
+ * moving or enabling, are the renderer's to find (-E2BIG).
+ * Looks only if child leads anywhere, and follows windows only if the tree without them has a circle, which few have: so
+ * linear in what shows parent.
+ */
+bool region_makes_loop(MemoryRegion *parent, MemoryRegion *child, hwaddr addr);
+
+/* Everything above: mr itself first, then through its parent and through the aliases that show it, each with the
    window of it, in its own coordinates, through which the given window of mr can be seen. Stops at disabled regions
    (mr's own flag included) and at what clips the window away. visit returns false to stop going up from there.
-   Returns false if the walk was given up after REGION_WALK_BUDGET visits: then anything may be affected. */
+   Returns false if the walk was given up, after REGION_WALK_BUDGET steps or REGION_WALK_BRANCHES regions in one way up
+   that each had another way left: then anything may be affected. Never allocates. */
 #define REGION_WALK_BUDGET (1u << 20)
+#define REGION_WALK_BRANCHES 128
 bool region_walk_up(MemoryRegion *mr, AddrRange window,
                     bool (*visit)(MemoryRegion *mr, AddrRange window, void *arg), void *arg);
 
