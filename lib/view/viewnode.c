@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * viewnode.c - the mechanics of nodes: copying, splitting, merging.
+ *
+ * Invariant: after every function here, whether it succeeded or not, the tree under edit->root is well formed and shows
+ * the same ranges plus or minus the ones that the function is about. Each node that the edit made is either reachable
+ * from edit->root through nodes that the edit made, or freed; each node of the base is either reachable or on
+ * edit->replaced, exactly once. So view_edit_abort() needs no list, and an allocation may fail anywhere.
+ * Established by: allocating before linking, and linking a copy in the same step in which the original is remembered.
+ * Relied on by:   view_edit_abort(), view_edit_retire().
+ */
+#include "view/viewnode.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+static size_t entry_size(const ViewNode *node)
+{
+    return node->level ? sizeof(ViewNode *) : sizeof(FlatRange);
+}
+
+static uint8_t *entry_at(const ViewNode *node, unsigned i)
+{
+    return (uint8_t *)(uintptr_t)node + sizeof(ViewNode) + i * entry_size(node);
+}
+
+static void node_free(RetireHead *head)
+{
+    mem_free(container_of(head, ViewNode, retire), head->bytes);
+}
+
+static ViewNode *node_alloc(const ViewEdit *edit, uint32_t level)
+{
+    uint32_t bytes = sizeof(ViewNode) + VIEW_NODE_MAX * (level ? sizeof(ViewNode *) : sizeof(FlatRange));
+    ViewNode *node = mem_alloc(bytes);
+
+    if (node) {
+        node->retire = (RetireHead){
+            .line = edit->line, .free = node_free, .birth = edit->gen, .bytes = bytes, .kind = RETIRE_OBJECT};
+    }
+    return node;
+}
+
+ViewNode *node_new(const ViewEdit *edit, uint32_t level)
+{
+    ViewNode *node = node_alloc(edit, level);
+
+    if (node) {
+        memset(node->before, 0xff, sizeof(node->before));
+        node->n = 0;
+        node->level = level;
+    }
+    return node;
+}
+
+static ViewNode *node_copy(const ViewEdit *edit, const ViewNode *from)
+{
+    ViewNode *node = node_alloc(edit, from->level);
+
+    if (node) {
+        memcpy(node->before, from->before, sizeof(node->before));
+        memcpy(entry_at(node, 0), entry_at(from, 0), from->n * entry_size(from));
+    }
+    return node;
+}
+
+void node_drop(ViewEdit *edit, ViewNode *node)
+{
+    if (node_is_ours(edit, node)) {
+        node_free(&node->retire);
+    } else {
+        node->retire.next = edit->replaced;
+        edit->replaced = &node->retire;
+    }
+}
+
+size_t node_drop_subtree(ViewEdit *edit, ViewNode *node)
+{
+    size_t n_ranges = node->n;
+    unsigned i;
+
+    if (node->level) {
+        for (i = 0, n_ranges = 0; i < node->n; i++) {
+            n_ranges += node_drop_subtree(edit, view_inner_children(node)[i]);
+        }
+    } else {
+        for (i = 0; i < node->n; i++) {
+            view_leaf_ranges(node)[i].mr->last_gen = edit->gen;
+        }
+    }
+    node_drop(edit, node);
+    return n_ranges;
+}
+
+/* The key of entry 0, for when it moves to where it needs one: outside the node only its parent's separator tells, which
+   may be looser than a leaf's keys are allowed to be. */
+static hwaddr node_key0(const ViewNode *node, hwaddr separator)
+{
+    return node->level ? separator : view_leaf_ranges(node)[0].first - 1;
+}
+
+/* Insert an entry as number i, with its key; key0 for the entry that may have to make way at 0. There is room. */
+static void node_put(ViewNode *node, unsigned i, const void *entry, hwaddr key, hwaddr key0)
+{
+    unsigned n = node->n;
+    size_t size = entry_size(node);
+    uint8_t *at = entry_at(node, i);
+
+    memmove(at + size, at, (n - i) * size);
+    memcpy(at, entry, size);
+    if (i) {
+        memmove(&node->before[i + 1], &node->before[i], (n - i) * sizeof(hwaddr));
+        node->before[i] = key;
+    } else if (n) {
+        memmove(&node->before[2], &node->before[1], (n - 1) * sizeof(hwaddr));
+        node->before[1] = key0;
+    }
+    node->n = n + 1;
+}
+
+void node_take(ViewNode *node, unsigned i, unsigned count)
+{
+    unsigned n = node->n, left = n - count, k;
+
+    memmove(entry_at(node, i), entry_at(node, i + count), (n - i - count) * entry_size(node));
+    for (k = i ? i : 1; k < left; k++) {
+        node->before[k] = node->before[k + count];
+    }
+    for (k = left ? left : 1; k < n; k++) {
+        node->before[k] = UINT64_MAX;
+    }
+    node->n = left;
+}
+
+/* Append count entries of from, beginning with number i. key: of the first of them. */
+static void node_append(ViewNode *to, const ViewNode *from, unsigned i, unsigned count, hwaddr key)
+{
+    unsigned n = to->n;
+
+    memcpy(entry_at(to, n), entry_at(from, i), count * entry_size(to));
+    if (n) {
+        to->before[n] = key;
+    }
+    if (count > 1) {
+        memcpy(&to->before[n + 1], &from->before[i + 1], (count - 1) * sizeof(hwaddr));
+    }
+    to->n = n + count;
+}
+
+/* Insert the last count entries of from before those of to. key0: of what was to's entry 0. */
+static void node_prepend(ViewNode *to, const ViewNode *from, unsigned count, hwaddr key0)
+{
+    unsigned n = to->n, i = from->n - count;
+
+    memmove(entry_at(to, count), entry_at(to, 0), n * entry_size(to));
+    memcpy(entry_at(to, 0), entry_at(from, i), count * entry_size(to));
+    memmove(&to->before[count + 1], &to->before[1], (n - 1) * sizeof(hwaddr));
+    to->before[count] = key0;
+    memcpy(&to->before[1], &from->before[i + 1], (count - 1) * sizeof(hwaddr));
+    to->n = n + count;
+}
+
+void path_find(ViewPath *path, ViewNode *root, hwaddr addr)
+{
+    ViewNode *node = root;
+    hwaddr lo = 0, hi = UINT64_MAX;
+    int level = (int)node->level;
+
+    path->top = level;
+    for (;;) {
+        unsigned s;
+
+        path->node[level] = node;
+        path->lo[level] = lo;
+        path->hi[level] = hi;
+        if (!level) {
+            return;
+        }
+        s = node_slot(node, addr);
+        path->slot[level] = s;
+        if (s) {
+            lo = node->before[s] + 1;
+        }
+        if (s + 1 < node->n) {
+            hi = node->before[s + 1];
+        }
+        node = view_inner_children(node)[s];
+        level--;
+    }
+}
+
+int path_own(ViewEdit *edit, ViewPath *path, int level)
+{
+    ViewNode **link = &edit->root;
+    int l;
+
+    for (l = path->top; l >= level; l--) {
+        ViewNode *node = path->node[l];
+
+        if (!node_is_ours(edit, node)) {
+            ViewNode *copy = node_copy(edit, node);
+
+            if (!copy) {
+                return -ENOMEM;
+            }
+            *link = path->node[l] = copy;
+            node_drop(edit, node);
+        }
+        if (l) {
+            link = &view_inner_children(path->node[l])[path->slot[l]];
+        }
+    }
+    return 0;
+}
+
+/* Where a run of insertions is going. */
+enum Run { RUN_NONE, RUN_UP, RUN_DOWN };
+
+static enum Run insert_run(const ViewEdit *edit, const ViewNode *leaf, unsigned i)
+{
+    const FlatRange *ranges = view_leaf_ranges(leaf);
+
+    if (i && ranges[i - 1].last == edit->run_last) {
+        return RUN_UP;
+    }
+    return i < leaf->n && ranges[i].first == edit->run_first ? RUN_DOWN : RUN_NONE;
+}
+
+/*
+ * How many of VIEW_NODE_MAX + 1 entries, of which number i is new, stay in the left node. In the middle in general; but
+ * what a run leaves behind gets no more insertions, so it stays as full as it may. At either end of the tree that is all
+ * of it, so that a bulk load leaves full nodes and not half-full ones.
+ */
+static unsigned split_point(const ViewPath *path, int level, unsigned i, enum Run run)
+{
+    unsigned least = path->lo[level] ? VIEW_NODE_MIN : 1;
+    unsigned most = VIEW_NODE_MAX + 1 - (path->hi[level] != UINT64_MAX ? VIEW_NODE_MIN : 1);
+    unsigned cut = run == RUN_UP ? i : run == RUN_DOWN ? i + 1 : VIEW_NODE_MAX / 2;
+
+    return cut < least ? least : cut > most ? most : cut;
+}
+
+/* Insert an entry as number i of a full node and leave cut of the entries there, the rest in right, which is empty.
+   Returns the separator. */
+static hwaddr node_split(ViewNode *node, ViewNode *right, unsigned i, const void *entry, hwaddr key, unsigned cut)
+{
+    hwaddr key0 = node_key0(node, 0), separator;
+
+    if (i < cut) {
+        separator = cut > 1 ? node->before[cut - 1] : key0;
+        node_append(right, node, cut - 1, VIEW_NODE_MAX + 1 - cut, 0);
+        node_take(node, cut - 1, VIEW_NODE_MAX + 1 - cut);
+        node_put(node, i, entry, key, key0);
+    } else {
+        separator = i == cut ? key : node->before[cut];
+        if (cut < VIEW_NODE_MAX) {
+            hwaddr next = node->before[cut];
+
+            node_append(right, node, cut, VIEW_NODE_MAX - cut, 0);
+            node_take(node, cut, VIEW_NODE_MAX - cut);
+            node_put(right, i - cut, entry, key, next);
+        } else {
+            node_put(right, 0, entry, key, 0);
+        }
+    }
+    return separator;
+}
+
+int path_insert(ViewEdit *edit, ViewPath *path, unsigned i, const FlatRange *r)
+{
+    ViewNode *spare[VIEW_MAX_HEIGHT + 1];
+    const void *entry = r;
+    hwaddr key = r->first - 1;
+    enum Run run = insert_run(edit, path->node[0], i);
+    int level, full = 0;
+
+    if (path_own(edit, path, 0) < 0) {
+        return -ENOMEM;
+    }
+    while (full <= path->top && path->node[full]->n == VIEW_NODE_MAX) {
+        full++;
+    }
+    assert(full < VIEW_MAX_HEIGHT);
+    /* A node for each that will split, and a root if the last of them is the root. */
+    for (level = 0; full && level < full + (full > path->top); level++) {
+        spare[level] = node_new(edit, (uint32_t)level);
+        if (!spare[level]) {
+            while (level) {
+                node_free(&spare[--level]->retire);
+            }
+            return -ENOMEM;
+        }
+    }
+    for (level = 0; level < full; level++) {
+        key = node_split(path->node[level], spare[level], i, entry, key, split_point(path, level, i, run));
+        entry = &spare[level];
+        i = level < path->top ? path->slot[level + 1] + 1 : 1;
+    }
+    if (full > path->top) {
+        node_put(spare[full], 0, &path->node[path->top], 0, 0);
+        node_put(spare[full], 1, entry, key, 0);
+        edit->root = spare[full];
+    } else {
+        /* only a leaf gets a new entry 0: what splits stays and puts its new neighbour to its right */
+        node_put(path->node[full], i, entry, key, node_key0(path->node[full], 0));
+    }
+    return 0;
+}
+
+/* node, too small, and the neighbour below the same parent: one node of both, or both the same. Merging stops short of a
+   full node, so that a node at the limit does not merge and split by turns. */
+static int node_balance(ViewEdit *edit, ViewNode *parent, unsigned slot, ViewNode *node)
+{
+    ViewNode **children = view_inner_children(parent);
+    unsigned r = slot ? slot : 1; /* of the right one of the two */
+    bool is_left = slot == 0;
+    ViewNode *other = children[is_left ? 1 : slot - 1];
+    hwaddr separator = parent->before[r];
+
+    if (node->n + other->n <= VIEW_NODE_MAX * 3 / 4) {
+        if (is_left) {
+            node_append(node, other, 0, other->n, node_key0(other, separator));
+        } else {
+            node_prepend(node, other, other->n, node_key0(node, separator));
+        }
+        children[r - 1] = node;
+        node_take(parent, r, 1);
+        /* its entries live on in node; only itself goes */
+        node_drop(edit, other);
+    } else {
+        unsigned count = (other->n - node->n) / 2;
+
+        if (!node_is_ours(edit, other)) {
+            ViewNode *copy = node_copy(edit, other);
+
+            if (!copy) {
+                return -ENOMEM;
+            }
+            children[is_left ? 1 : slot - 1] = copy;
+            node_drop(edit, other);
+            other = copy;
+        }
+        if (is_left) {
+            parent->before[r] = other->before[count];
+            node_append(node, other, 0, count, node_key0(other, separator));
+            node_take(other, 0, count);
+        } else {
+            parent->before[r] = other->before[other->n - count];
+            node_prepend(node, other, count, node_key0(node, separator));
+            node_take(other, other->n - count, count);
+        }
+    }
+    return 0;
+}
+
+int path_refill(ViewEdit *edit, ViewPath *path, int level)
+{
+    for (; level < path->top; level++) {
+        ViewNode *node = path->node[level], *parent = path->node[level + 1];
+
+        /* an only child is on the leftmost or rightmost path, where less is allowed; its parent is the next to be asked */
+        if (node->n < VIEW_NODE_MIN && parent->n > 1 &&
+            node_balance(edit, parent, path->slot[level + 1], node) < 0) {
+            return -ENOMEM;
+        }
+    }
+    while (edit->root->level && edit->root->n == 1) {
+        ViewNode *old = edit->root;
+
+        edit->root = view_inner_children(old)[0];
+        node_drop(edit, old);
+    }
+    return 0;
+}
