@@ -18,4 +18,9 @@ int view_diff(const ViewNode *old_root, const ViewNode *new_root, ViewDiffFn fn,
 /* The same, but only ranges that overlap span in the tree where they are. */
 int view_diff_span(const ViewNode *old_root, const ViewNode *new_root, AddrRange span, ViewDiffFn fn, void *arg);
 
+#ifdef FLATVIEW_DEBUG_CHECKS
+/* Subtrees that the last call of this thread looked into: how a test sees that shared ones are skipped. */
+extern __thread size_t view_diff_entered;
+#endif
+
 #endif
