@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cell.h - where readers find the current view of an address space.
+ * cell.h - where readers find the current view of an address space, and what writers keep beside it.
  *
  * A ViewCell is one distinct view with its history; spaces whose roots resolve to the same region share it, so that one
  * commit publishes once for all of them.
@@ -9,21 +9,48 @@
  * then gen, each a release, by the commit (step 5). A reader whose cached range carries cell->gen has consulted that view
  * without loading current: it is at worst the view of just before, as if the access had come a moment earlier, which R3
  * allows until the commit returns; and that view is alive, because its grace period can begin only after both stores.
+ *
+ * Everything outside the readers' line is guarded by the topology lock.
  */
 #ifndef FLATVIEW_PUBLISH_CELL_H
 #define FLATVIEW_PUBLISH_CELL_H
 
 #include <flatview/address_space.h>
+#include <flatview/memory_listener.h>
 
 #include "base/reader.h"
 #include "view/flat_view.h"
 
+struct Space;
+
 typedef struct ViewCell {
-    /* readers' line */
+    /* readers' line: written by publication only */
     FlatView *current __attribute__((aligned(64)));
     uint64_t gen;
-    /* writers' side: see publish/space.h */
-    struct CellWriter *writer __attribute__((aligned(64)));
+
+    /* writers */
+    MemoryRegion *root __attribute__((aligned(64))); /* root->cell is this; NULL for the empty cell */
+    MemoryRegion *saved_root;                        /* what root was when the transaction began, if it changed */
+    RetireLine *line;
+    struct Space *users; /* spaces that will see this cell when the transaction commits */
+    size_t n_users;
+    size_t n_listening; /* users that have listeners */
+    bool fresh;         /* made in this transaction: nobody can see it yet */
+    bool touched;       /* is in the list of cells that this transaction touched */
+    struct ViewCell *touched_next;
+
+    /* what is to be rendered; if memory for the list runs out: everything */
+    AddrRange *spans;
+    size_t n_spans, cap_spans;
+    bool dirty_all;
+
+    /* the next version */
+    bool editing;
+    ViewEdit edit;
+    FlatView *next_view;
+    MemoryDelta delta; /* current to next_view; computed once for all users */
+    bool has_delta;
+
     RetireHead retire;
 } ViewCell;
 
@@ -42,5 +69,27 @@ static inline uint64_t cell_gen(ViewCell *cell)
 {
     return reader_load(&cell->gen);
 }
+
+/* The view of every space whose root shows nothing. Its one version is never replaced. */
+extern ViewCell empty_cell;
+
+/* Unique, growing; under the topology lock. */
+uint64_t generation_next(void);
+uint64_t generation_newest(void);
+
+/* A cell without users, not yet visible, whose first version is all to be rendered. -ENOMEM: NULL. */
+ViewCell *cell_new(MemoryRegion *root);
+/* Undo cell_new(): nobody has seen it. */
+void cell_discard(ViewCell *cell);
+/* Nobody will find it from now on: retire its view, its tree and itself. Cannot fail. */
+void cell_retire(ViewCell *cell);
+/* Make the next version of an edited cell; 0 or -ENOMEM. */
+int cell_prepare_view(ViewCell *cell);
+/* Show it to readers. Cannot fail. */
+void cell_publish(ViewCell *cell);
+/* Retire what cell_publish() replaced. */
+void cell_retire_replaced(ViewCell *cell, FlatView *old_view);
+/* Forget the next version. */
+void cell_drop_edit(ViewCell *cell);
 
 #endif

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * space.c - spaces, which cell each uses, and the chains that tie it to the tree.
+ *
+ * Invariant: as stated in space.h. A cell's n_users and n_listening are the lengths of what they count.
+ * Established by: space_use_cell(), called by staging and by its undo. Relied on by: staging, which lets a cell die when
+ * its last user leaves, and by the commit, which looks for listeners only where n_listening says there are some.
+ */
+#include "publish/space.h"
+
+#include "base/mem.h"
+#include "view/render.h"
+
+SpaceList all_spaces;
+
+Space *space_new(AddressSpace *as, MemoryRegion *root, const char *name)
+{
+    Space *space = mem_zalloc(sizeof(*space));
+
+    if (!space) {
+        return NULL;
+    }
+    space->name = mem_strdup(name ? name : "");
+    if (!space->name) {
+        mem_free(space, sizeof(*space));
+        return NULL;
+    }
+    space->as = as;
+    space->root = root;
+    space->seen_cell = &empty_cell;
+    return space;
+}
+
+void space_link(Space *space)
+{
+    space->prev = all_spaces.last;
+    space->next = NULL;
+    *(all_spaces.last ? &all_spaces.last->next : &all_spaces.first) = space;
+    all_spaces.last = space;
+    all_spaces.count++;
+    space->root->root_uses++;
+}
+
+void space_unlink(Space *space)
+{
+    *(space->prev ? &space->prev->next : &all_spaces.first) = space->next;
+    *(space->next ? &space->next->prev : &all_spaces.last) = space->prev;
+    all_spaces.count--;
+    space->root->root_uses--;
+}
+
+static void space_free(RetireHead *head)
+{
+    Space *space = container_of(head, Space, retire);
+    AddressSpace *as = space->as;
+    void (*release)(AddressSpace *as) = space->release;
+
+    mem_strfree(space->name);
+    mem_free(space, sizeof(*space));
+    if (release) {
+        release(as);
+    }
+}
+
+void space_retire(Space *space)
+{
+    space->retire = (RetireHead){.free = space_free, .bytes = sizeof(*space), .kind = RETIRE_OBJECT};
+    retire_push(&space->retire);
+}
+
+void space_use_cell(Space *space, ViewCell *cell)
+{
+    ViewCell *old = space->cell;
+
+    if (old == cell) {
+        return;
+    }
+    if (old) {
+        *space->user_pprev = space->user_next;
+        if (space->user_next) {
+            space->user_next->user_pprev = space->user_pprev;
+        }
+        old->n_users--;
+        old->n_listening -= space->n_listeners != 0;
+    }
+    space->cell = cell;
+    if (cell) {
+        space->user_next = cell->users;
+        space->user_pprev = &cell->users;
+        if (cell->users) {
+            cell->users->user_pprev = &space->user_next;
+        }
+        cell->users = space;
+        cell->n_users++;
+        cell->n_listening += space->n_listeners != 0;
+    }
+}
+
+/* ---- chains ---- */
+
+typedef struct ChainBuild {
+    Space *space;
+    Chain *chain; /* NULL while counting */
+    unsigned n, cap;
+} ChainBuild;
+
+static void chain_visit(MemoryRegion *mr, void *arg)
+{
+    ChainBuild *build = arg;
+
+    if (build->chain && build->n < build->cap) {
+        build->chain->link[build->n] = (ChainLink){.space = build->space, .mr = mr};
+    }
+    build->n++;
+}
+
+Chain *chain_new(Space *space)
+{
+    ChainBuild build = {.space = space};
+    Chain *chain;
+
+    render_root(space->root, chain_visit, &build);
+    build.cap = build.n;
+    chain = mem_alloc(sizeof(*chain) + build.cap * sizeof(chain->link[0]));
+    if (chain) {
+        build.chain = chain;
+        build.n = 0;
+        chain->n = build.cap;
+        render_root(space->root, chain_visit, &build);
+    }
+    return chain;
+}
+
+void chain_enter(Chain *chain)
+{
+    unsigned i;
+
+    for (i = 0; i < chain->n; i++) {
+        ChainLink *link = &chain->link[i];
+        ChainLink **head = (ChainLink **)(void *)&link->mr->chains;
+
+        link->next = *head;
+        link->pprev = head;
+        if (*head) {
+            (*head)->pprev = &link->next;
+        }
+        *head = link;
+    }
+}
+
+void chain_leave(Chain *chain)
+{
+    unsigned i;
+
+    for (i = 0; i < chain->n; i++) {
+        ChainLink *link = &chain->link[i];
+
+        if (link->pprev) {
+            *link->pprev = link->next;
+            if (link->next) {
+                link->next->pprev = link->pprev;
+            }
+            link->pprev = NULL;
+        }
+    }
+}
+
+void chain_free(Chain *chain)
+{
+    if (chain) {
+        mem_free(chain, sizeof(*chain) + chain->n * sizeof(chain->link[0]));
+    }
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * space.h - the writers' side of an AddressSpace, and the chain of regions that decides which view it sees.
+ *
+ * Invariant (between transactions): a space is a user of exactly the cell whose root is render_root(space->root), or of
+ * the empty cell if that is NULL; as->cell is that cell; and each region whose change could alter this answer carries a
+ * ChainLink of the space. Inside a transaction, spaces whose chain was touched are on the resolve list until staging puts
+ * them right.
+ *
+ * Everything here is guarded by the topology lock.
+ */
+#ifndef FLATVIEW_PUBLISH_SPACE_H
+#define FLATVIEW_PUBLISH_SPACE_H
+
+#include "publish/cell.h"
+#include "topology/region.h"
+
+typedef struct ChainLink {
+    struct Space *space;
+    MemoryRegion *mr;
+    struct ChainLink *next, **pprev; /* on mr->chains; NULL pprev: not entered */
+} ChainLink;
+
+typedef struct Chain {
+    unsigned n;
+    ChainLink link[];
+} Chain;
+
+typedef struct Space {
+    AddressSpace *as;
+    MemoryRegion *root; /* as registered */
+    char *name;
+    void (*release)(AddressSpace *as);
+
+    ViewCell *cell;      /* what the space will see when the transaction commits */
+    ViewCell *seen_cell; /* what readers see: as->cell */
+    struct Space *user_next, **user_pprev; /* on cell->users */
+
+    Chain *chain;       /* entered in its regions */
+    Chain *saved_chain; /* the one from before the transaction, if it was replaced */
+
+    bool resolve; /* on the resolve list */
+    bool moved;   /* on the list of spaces whose cell or chain changed in this transaction */
+    struct Space *resolve_next, *moved_next;
+
+    /* what the changes of transaction number dirt_serial can have shown at the registered root */
+    AddrRange dirt;
+    uint64_t dirt_serial;
+
+    MemoryListener *listeners, *listeners_last; /* ascending (priority, seq) */
+    size_t n_listeners;
+
+    MemoryDelta delta; /* if the space moves to another cell in this commit */
+
+    struct Space *next, *prev; /* all spaces, in order of creation */
+    RetireHead retire;
+} Space;
+
+typedef struct SpaceList {
+    Space *first, *last;
+    size_t count;
+} SpaceList;
+extern SpaceList all_spaces;
+
+Space *space_new(AddressSpace *as, MemoryRegion *root, const char *name); /* NULL: -ENOMEM. A user of the empty cell */
+void space_link(Space *space);                                          /* into all_spaces; counts root->root_uses */
+void space_unlink(Space *space);                                        /* the inverse; leaves its cell and chain */
+void space_retire(Space *space);                                        /* after space_unlink() */
+void space_use_cell(Space *space, ViewCell *cell);                      /* move between cells' user lists */
+
+Chain *chain_new(Space *space); /* for the tree as it is now, not entered; NULL: -ENOMEM */
+void chain_enter(Chain *chain);
+void chain_leave(Chain *chain);
+void chain_free(Chain *chain); /* NULL is a no-op */
+
+#endif
