@@ -5,12 +5,12 @@
  * The view is the truth, an accelerator is a cache of it. Per outermost commit, for the listeners of the spaces that it
  * changes (ORDERING: R6, R8):
  *
- *   1. begin          low priority to high
- *   2. prepare        low to high; any may refuse: then abort for those prepared, in reverse, and nothing has changed
- *   3. span_del, region_del    high to low; the old view is still current
- *   4. the new views are published
- *   5. region_nop, span_add, region_add    low to high; the new view is current
- *   6. commit         low to high
+ *   1. begin, prepare          listener by listener, low priority to high; any may refuse in prepare: it hears no more of
+ *                              this commit, those prepared before it get abort, in reverse, and nothing has changed
+ *   2. span_del, region_del    high to low; the old views are still current
+ *   3. the new views are published, in every space
+ *   4. region_nop, span_add, region_add    low to high; the new views are current
+ *   5. commit                  low to high
  *
  * So what an accelerator maps is at every instant contained in a view that dispatch would honour; what it does not map
  * falls back to dispatch.
@@ -47,7 +47,7 @@ typedef struct MemorySpan {
 typedef struct MemoryDelta {
     AddressSpace *as;
     FlatView *old_view; /* NULL in the replay of a registration */
-    FlatView *new_view; /* NULL in the replay of an unregistration */
+    FlatView *new_view;
     size_t n_spans;
     const MemorySpan *spans; /* ascending */
 } MemoryDelta;
@@ -65,13 +65,13 @@ struct MemoryListener {
     void (*abort)(MemoryListener *listener, const MemoryDelta *delta);
     void (*commit)(MemoryListener *listener);
 
-    /* By spans: take away what changes; put in place what is new. */
+    /* By spans: take away what changes (spans with old ranges); put in place what is new (spans with new ranges). */
     void (*span_del)(MemoryListener *listener, const MemorySpan *span);
     void (*span_add)(MemoryListener *listener, const MemorySpan *span);
 
     /* QEMU's way, on top of the spans: one call for each old and each new range of each span, after the span's own call.
        region_nop, for each unchanged range, costs a walk over the whole view: leave it NULL unless you need it; with it,
-       step 5 runs over the view in ascending order. */
+       step 4 runs over the view in ascending order. */
     void (*region_del)(MemoryListener *listener, const MemoryRegionSection *section);
     void (*region_add)(MemoryListener *listener, const MemoryRegionSection *section);
     void (*region_nop)(MemoryListener *listener, const MemoryRegionSection *section);
@@ -109,11 +109,12 @@ FLATVIEW_API int memory_listener_register(MemoryListener *listener, AddressSpace
 /**
  * memory_listener_unregister() - stop
  *
- * Replays the inverse: begin, span_del/region_del for every range in descending order, commit, detached. From a callback
+ * Replays the inverse: begin, span_del/region_del for every range in descending order, commit, detached; no prepare, for
+ * nothing could be refused. From a callback
  * of any listener it takes effect when the present commit has been delivered to its end; detached tells when.
  *
  * Context: any thread; inside a transaction -EBUSY.
- * Return:  0, -EINVAL (not registered), -EBUSY, -ENOMEM (only outside of callbacks; nothing has changed).
+ * Return:  0, -EINVAL (not registered, or leaving already), -EBUSY. Never for lack of memory.
  * Since:   0.1
  */
 FLATVIEW_API int memory_listener_unregister(MemoryListener *listener);

@@ -25,6 +25,8 @@
 
 FLATVIEW_BEGIN_DECLS
 
+struct FlatviewChainLink; /* private */
+
 /** What to do with a write that is narrower than impl.min_access_size. */
 typedef enum MemoryNarrowWrite {
     MEMORY_NARROW_WRITE_REFUSE = 0, /* MEMTX_ACCESS_ERROR, no callback runs */
@@ -122,7 +124,7 @@ struct MemoryRegion {
     void *host;                  /* RAM kinds: host address of offset 0; constant after init */
     void *block;                 /* RAM kinds: the RamBlock */
     void *cell;                  /* the view that is rendered from here, if any */
-    void *chains;                /* address spaces whose root resolution passes through here */
+    struct FlatviewChainLink *chains; /* address spaces whose root resolution passes through here */
     size_t n_children, n_enabled_children;
     uint32_t mapped_aliases;     /* aliases of it that are mapped themselves */
     uint32_t io_flags;           /* constant after init: see lib/access */

@@ -147,22 +147,25 @@ void cell_publish(ViewCell *cell)
     FlatView *view = cell->next_view;
 
     lock_assert_held(&topology_lock);
+    cell->old_view = cell->current;
     /* The order that cell.h promises: a reader that sees the new gen finds the new view. */
     writer_publish(&cell->current, view);
     writer_publish(&cell->gen, view->gen);
 }
 
-void cell_retire_replaced(ViewCell *cell, FlatView *old_view)
+void cell_retire_replaced(ViewCell *cell)
 {
     uint64_t death = cell->next_view->gen;
 
-    if (old_view) {
-        old_view->pin.head.death = death;
-        retire_push(&old_view->pin.head);
+    if (cell->old_view) {
+        cell->old_view->pin.head.death = death;
+        retire_push(&cell->old_view->pin.head);
+        cell->old_view = NULL;
     }
     view_edit_retire(&cell->edit, death);
     cell->next_view = NULL;
     cell->editing = false;
+    cell->fresh = false;
 }
 
 void cell_drop_edit(ViewCell *cell)

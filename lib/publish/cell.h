@@ -36,6 +36,7 @@ typedef struct ViewCell {
     size_t n_users;
     size_t n_listening; /* users that have listeners */
     bool fresh;         /* made in this transaction: nobody can see it yet */
+    bool renamed;       /* has a new root since it was last rendered */
     bool touched;       /* is in the list of cells that this transaction touched */
     struct ViewCell *touched_next;
 
@@ -48,6 +49,7 @@ typedef struct ViewCell {
     bool editing;
     ViewEdit edit;
     FlatView *next_view;
+    FlatView *old_view; /* between publication and retirement */
     MemoryDelta delta; /* current to next_view; computed once for all users */
     bool has_delta;
 
@@ -88,7 +90,7 @@ int cell_prepare_view(ViewCell *cell);
 /* Show it to readers. Cannot fail. */
 void cell_publish(ViewCell *cell);
 /* Retire what cell_publish() replaced. */
-void cell_retire_replaced(ViewCell *cell, FlatView *old_view);
+void cell_retire_replaced(ViewCell *cell);
 /* Forget the next version. */
 void cell_drop_edit(ViewCell *cell);
 

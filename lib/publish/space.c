@@ -137,7 +137,7 @@ void chain_enter(Chain *chain)
 
     for (i = 0; i < chain->n; i++) {
         ChainLink *link = &chain->link[i];
-        ChainLink **head = (ChainLink **)(void *)&link->mr->chains;
+        ChainLink **head = &link->mr->chains;
 
         link->next = *head;
         link->pprev = head;

@@ -15,10 +15,10 @@
 #include "publish/cell.h"
 #include "topology/region.h"
 
-typedef struct ChainLink {
+typedef struct FlatviewChainLink {
     struct Space *space;
     MemoryRegion *mr;
-    struct ChainLink *next, **pprev; /* on mr->chains; NULL pprev: not entered */
+    struct FlatviewChainLink *next, **pprev; /* on mr->chains; NULL pprev: not entered */
 } ChainLink;
 
 typedef struct Chain {

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * change.c - every way in which a transaction may alter the tree, and the way back.
+ *
+ * Invariant: around each change to a region that a view may show, the window it can affect is marked both as it stood
+ * before and as it stands after; and the inverse is in the log before the change is made.
+ * Established by: the three steps - log, mark, apply, mark - that each function here consists of.
+ * Relied on by:   staging (spans), txn_abort() and a refused commit (log).
+ *
+ * Undoing walks the same apply functions with the old values, so there is no second description of any change.
+ */
+#include "publish/change.h"
+
+#include <errno.h>
+
+#include "publish/dirty.h"
+
+static uint64_t size_of(const MemoryRegion *mr)
+{
+    return mr->size_is_zero ? 0 : mr->last == UINT64_MAX ? UINT64_MAX : mr->last + 1;
+}
+
+static void mark_whole(MemoryRegion *mr, bool mark)
+{
+    if (mark) {
+        dirty_mark_whole(mr);
+        dirty_resolve(mr);
+    }
+}
+
+static void apply_link(MemoryRegion *parent, MemoryRegion *child, hwaddr addr, int32_t priority, uint64_t order,
+                       bool mark)
+{
+    region_link(parent, child, addr, priority, order);
+    mark_whole(child, mark);
+}
+
+static void apply_unlink(MemoryRegion *child, bool mark)
+{
+    mark_whole(child, mark);
+    region_unlink(child);
+}
+
+static void apply_addr(MemoryRegion *mr, hwaddr addr, bool mark)
+{
+    mark_whole(mr, mark);
+    region_move(mr, addr);
+    mark_whole(mr, mark);
+}
+
+static void apply_size(MemoryRegion *mr, uint64_t size, bool mark)
+{
+    uint64_t old = size_of(mr);
+    uint64_t small = old < size ? old : size, large = old < size ? size : old;
+    /* What lies below both sizes stays as it is: everything is anchored at local 0. */
+    AddrRange window = {small, large == UINT64_MAX ? UINT64_MAX : large - 1};
+
+    if (mark) {
+        if (old == large) {
+            dirty_mark(mr, window);
+        }
+        region_resize(mr, size);
+        if (size == large) {
+            dirty_mark(mr, window);
+        }
+        dirty_resolve(mr);
+    } else {
+        region_resize(mr, size);
+    }
+}
+
+static void apply_enabled(MemoryRegion *mr, bool enabled, bool mark)
+{
+    mark_whole(mr, mark); /* sees something only if it was enabled */
+    region_enable(mr, enabled);
+    mark_whole(mr, mark); /* only if it is now */
+}
+
+int change_link(MemoryRegion *parent, MemoryRegion *child, hwaddr addr, int32_t priority)
+{
+    UndoEntry *entry = txn_log(UNDO_LINK, child);
+
+    if (!entry) {
+        return -ENOMEM;
+    }
+    entry->a = child->addr;
+    entry->b = (uint32_t)child->priority;
+    apply_link(parent, child, addr, priority, region_next_order(), true);
+    return 0;
+}
+
+int change_unlink(MemoryRegion *child)
+{
+    UndoEntry *entry = txn_log(UNDO_UNLINK, child);
+
+    if (!entry) {
+        return -ENOMEM;
+    }
+    entry->parent = child->parent;
+    entry->a = child->addr;
+    entry->b = (uint32_t)child->priority;
+    entry->c = child->order;
+    apply_unlink(child, true);
+    return 0;
+}
+
+int change_addr(MemoryRegion *mr, hwaddr addr)
+{
+    UndoEntry *entry;
+
+    if (mr->addr == addr) {
+        return 0;
+    }
+    entry = txn_log(UNDO_ADDR, mr);
+    if (!entry) {
+        return -ENOMEM;
+    }
+    entry->a = mr->addr;
+    apply_addr(mr, addr, true);
+    return 0;
+}
+
+int change_size(MemoryRegion *mr, uint64_t size)
+{
+    UndoEntry *entry;
+
+    if (size_of(mr) == size) {
+        return 0;
+    }
+    entry = txn_log(UNDO_SIZE, mr);
+    if (!entry) {
+        return -ENOMEM;
+    }
+    entry->a = size_of(mr);
+    apply_size(mr, size, true);
+    return 0;
+}
+
+int change_enabled(MemoryRegion *mr, bool enabled)
+{
+    UndoEntry *entry;
+
+    if (mr->enabled == enabled) {
+        return 0;
+    }
+    entry = txn_log(UNDO_ENABLED, mr);
+    if (!entry) {
+        return -ENOMEM;
+    }
+    entry->a = mr->enabled;
+    apply_enabled(mr, enabled, true);
+    return 0;
+}
+
+int change_alias_offset(MemoryRegion *mr, hwaddr offset)
+{
+    UndoEntry *entry;
+
+    if (mr->alias_offset == offset) {
+        return 0;
+    }
+    entry = txn_log(UNDO_ALIAS_OFFSET, mr);
+    if (!entry) {
+        return -ENOMEM;
+    }
+    entry->a = mr->alias_offset;
+    mr->alias_offset = offset;
+    mark_whole(mr, true);
+    return 0;
+}
+
+/* A flag that alters what shows through the region, not where. */
+static int change_flag(MemoryRegion *mr, bool *flag, bool value, enum UndoOp op)
+{
+    UndoEntry *entry;
+
+    if (*flag == value) {
+        return 0;
+    }
+    entry = txn_log(op, mr);
+    if (!entry) {
+        return -ENOMEM;
+    }
+    entry->a = *flag;
+    *flag = value;
+    mark_whole(mr, true);
+    return 0;
+}
+
+int change_readonly(MemoryRegion *mr, bool readonly)
+{
+    return change_flag(mr, &mr->readonly, readonly, UNDO_READONLY);
+}
+
+int change_nonvolatile(MemoryRegion *mr, bool nonvolatile)
+{
+    return change_flag(mr, &mr->nonvolatile, nonvolatile, UNDO_NONVOLATILE);
+}
+
+int change_romd(MemoryRegion *mr, bool romd)
+{
+    return change_flag(mr, &mr->romd, romd, UNDO_ROMD);
+}
+
+int change_bias(MemoryRegion *mr, uint64_t bias)
+{
+    UndoEntry *entry;
+
+    if (mr->bias == bias) {
+        return 0;
+    }
+    entry = txn_log(UNDO_BIAS, mr);
+    if (!entry) {
+        return -ENOMEM;
+    }
+    entry->a = mr->bias;
+    mr->bias = bias;
+    mark_whole(mr, true);
+    return 0;
+}
+
+int change_log(MemoryRegion *mr, uint8_t mask)
+{
+    UndoEntry *entry;
+
+    if (mr->dirty_log_mask == mask) {
+        return 0;
+    }
+    entry = txn_log(UNDO_LOG, mr);
+    if (!entry) {
+        return -ENOMEM;
+    }
+    entry->a = mr->dirty_log_mask;
+    mr->dirty_log_mask = mask; /* a plane of its own: no view changes */
+    return 0;
+}
+
+int change_destroy(MemoryRegion *mr)
+{
+    if (!txn_log(UNDO_DESTROY, mr)) {
+        return -ENOMEM;
+    }
+    if (mr->alias) {
+        region_alias_unlink(mr); /* so that its target may be destroyed in the same transaction */
+    }
+    mr->state = REGION_STATE_DYING;
+    return 0;
+}
+
+void change_undo(const UndoEntry *entry, bool mark)
+{
+    MemoryRegion *mr = entry->mr;
+
+    switch (entry->op) {
+    case UNDO_LINK:
+        apply_unlink(mr, mark);
+        region_move(mr, entry->a);
+        mr->priority = (int32_t)(uint32_t)entry->b;
+        break;
+    case UNDO_UNLINK:
+        apply_link(entry->parent, mr, entry->a, (int32_t)(uint32_t)entry->b, entry->c, mark);
+        break;
+    case UNDO_ADDR:
+        apply_addr(mr, entry->a, mark);
+        break;
+    case UNDO_SIZE:
+        apply_size(mr, entry->a, mark);
+        break;
+    case UNDO_ENABLED:
+        apply_enabled(mr, entry->a, mark);
+        break;
+    case UNDO_ALIAS_OFFSET:
+        mr->alias_offset = entry->a;
+        mark_whole(mr, mark);
+        break;
+    case UNDO_READONLY:
+        mr->readonly = entry->a;
+        mark_whole(mr, mark);
+        break;
+    case UNDO_NONVOLATILE:
+        mr->nonvolatile = entry->a;
+        mark_whole(mr, mark);
+        break;
+    case UNDO_ROMD:
+        mr->romd = entry->a;
+        mark_whole(mr, mark);
+        break;
+    case UNDO_BIAS:
+        mr->bias = entry->a;
+        mark_whole(mr, mark);
+        break;
+    case UNDO_LOG:
+        mr->dirty_log_mask = (uint8_t)entry->a;
+        break;
+    case UNDO_DESTROY:
+        mr->state = REGION_STATE_LIVE;
+        if (mr->alias) {
+            region_alias_link(mr);
+        }
+        break;
+    case UNDO_SPACE_INIT:
+        break; /* txn_undo_to() does it: it is not a change of the tree */
+    }
+}

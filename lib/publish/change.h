@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * change.h - changes of the tree as a transaction makes them: logged, and marked in the views.
+ *
+ * Each returns 0 or -ENOMEM with nothing changed; the caller has checked that the change is legal and has a transaction
+ * open. A change to the value that is there already is free.
+ */
+#ifndef FLATVIEW_PUBLISH_CHANGE_H
+#define FLATVIEW_PUBLISH_CHANGE_H
+
+#include "publish/transaction.h"
+
+int change_link(MemoryRegion *parent, MemoryRegion *child, hwaddr addr, int32_t priority);
+int change_unlink(MemoryRegion *child);
+int change_addr(MemoryRegion *mr, hwaddr addr);
+int change_size(MemoryRegion *mr, uint64_t size);
+int change_enabled(MemoryRegion *mr, bool enabled);
+int change_alias_offset(MemoryRegion *mr, hwaddr offset);
+int change_readonly(MemoryRegion *mr, bool readonly);
+int change_nonvolatile(MemoryRegion *mr, bool nonvolatile);
+int change_romd(MemoryRegion *mr, bool romd);
+int change_bias(MemoryRegion *mr, uint64_t bias);
+int change_log(MemoryRegion *mr, uint8_t mask);
+int change_destroy(MemoryRegion *mr);
+
+/* Take one logged change back. mark: views must follow (a nested abort); otherwise the caller forgets their edits. */
+void change_undo(const UndoEntry *entry, bool mark);
+
+#endif

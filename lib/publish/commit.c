@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * commit.c - the commit, in numbered steps.
+ *
+ * Invariant: everything that can fail (memory, limits, listeners) happens in steps 1 to 3, before anything is visible to a
+ * reader or irrevocable for a listener; steps 4 to 8 cannot fail.
+ * Established by: commit_run(), under the topology lock. Relied on by: txn_end(), which on error only has to undo.
+ *
+ *   1. stage     next versions of what changed (stage.c)
+ *   2. plan      views, deltas, who is to be told: all memory
+ *   3. prepare   listeners may refuse
+ *   4. remove    high priority to low; old views current
+ *   5. publish   every space
+ *   6. add       low priority to high; new views current
+ *   7. commit    low to high
+ *   8. retire    what was replaced, oldest view of each line first
+ *
+ * No step waits for a reader (R5): this may run in a read section.
+ */
+#include "publish/commit.h"
+
+#include <errno.h>
+
+#include "base/mem.h"
+#include "base/sabotage.h"
+#include "publish/deliver.h"
+#include "publish/delta.h"
+#include "publish/stage.h"
+#include "publish/transaction.h"
+#include "topology/release.h"
+
+#define KEEP_SPANS 4096 /* memory for this many stays with a cell */
+
+static FlatView *next_view(const ViewCell *cell)
+{
+    return cell->next_view ? cell->next_view : cell->current;
+}
+
+static int plan_views(void)
+{
+    ViewCell *cell;
+    int err;
+
+    for (cell = txn.touched; cell; cell = cell->touched_next) {
+        cell->has_delta = false;
+        if (!cell->n_users || !cell->editing) {
+            continue;
+        }
+        err = cell_prepare_view(cell);
+        if (err < 0) {
+            return err;
+        }
+        if (cell->n_listening && cell->current) {
+            cell->has_delta = true;
+            cell->delta = (MemoryDelta){.old_view = cell->current, .new_view = cell->next_view};
+            err = delta_add(&cell->delta, cell->current->root, cell->next_view->root);
+            if (err < 0) {
+                return err;
+            }
+        }
+    }
+    return 0;
+}
+
+/* A space that turns to another cell sees all of that as a change, as far as the two differ. */
+static int plan_moved(void)
+{
+    Space *space;
+    int err;
+
+    for (space = txn.moved; space; space = space->moved_next) {
+        if (space->cell == space->seen_cell || !space->n_listeners) {
+            continue;
+        }
+        space->delta = (MemoryDelta){
+            .as = space->as, .old_view = space->seen_cell->current, .new_view = next_view(space->cell)};
+        err = delta_add(&space->delta, space->delta.old_view->root, space->delta.new_view->root);
+        if (err < 0) {
+            return err;
+        }
+    }
+    return 0;
+}
+
+static int plan_round(void)
+{
+    ViewCell *cell;
+    Space *space;
+    int err = 0;
+
+    for (cell = txn.touched; cell && err == 0; cell = cell->touched_next) {
+        if (!cell->has_delta || !cell->delta.n_spans) {
+            continue;
+        }
+        for (space = cell->users; space && err == 0; space = space->user_next) {
+            if (space->n_listeners && space->seen_cell == cell) {
+                space->delta = cell->delta; /* computed once, told to each with its own name */
+                space->delta.as = space->as;
+                err = round_add_space(space, &space->delta);
+            }
+        }
+    }
+    for (space = txn.moved; space && err == 0; space = space->moved_next) {
+        if (space->cell != space->seen_cell && space->n_listeners && space->delta.n_spans) {
+            err = round_add_space(space, &space->delta);
+        }
+    }
+    return err;
+}
+
+static int plan(void)
+{
+    int err;
+
+    delta_reset();
+    round_reset();
+    err = plan_views();
+    if (err == 0) {
+        err = plan_moved();
+    }
+    if (err == 0) {
+        delta_finish();
+        err = plan_round();
+    }
+    return err;
+}
+
+static void publish(void)
+{
+    ViewCell *cell;
+    Space *space;
+
+    for (cell = txn.touched; cell; cell = cell->touched_next) {
+        if (cell->next_view) {
+            cell_publish(cell);
+        }
+    }
+    for (space = txn.moved; space; space = space->moved_next) {
+        /* A release: whoever finds the cell finds its first version, published just above. */
+        writer_publish(&space->as->cell, (void *)space->cell);
+    }
+}
+
+/* A view goes before the nodes that only it reached, regions go last: base/retire.h settles in this order. */
+static void retire_all(void)
+{
+    ViewCell *cell;
+    Space *space;
+    size_t i;
+
+    while ((cell = txn.touched)) {
+        txn.touched = cell->touched_next;
+        cell->touched = false;
+        cell->saved_root = NULL;
+        cell->n_spans = 0;
+        cell->dirty_all = false;
+        if (cell->cap_spans > KEEP_SPANS) {
+            mem_vec_free((void **)&cell->spans, &cell->cap_spans, sizeof(*cell->spans));
+        }
+        if (cell->next_view) {
+            cell_retire_replaced(cell);
+        }
+        if (!cell->n_users) {
+            if (cell->fresh) {
+                cell_discard(cell);
+            } else {
+                cell_drop_edit(cell);
+                cell_retire(cell);
+            }
+        }
+    }
+    while ((space = txn.moved)) {
+        txn.moved = space->moved_next;
+        space->moved = false;
+        space->seen_cell = space->cell;
+        chain_free(space->saved_chain);
+        space->saved_chain = NULL;
+    }
+    for (i = 0; i < txn.n_undo; i++) {
+        if (txn.undo[i].op == UNDO_DESTROY) {
+            region_retire(txn.undo[i].mr);
+        }
+    }
+}
+
+int commit_run(void)
+{
+    int err = stage_all(); /* 1 */
+
+    if (err == 0) {
+        err = plan(); /* 2 */
+    }
+    if (err == 0) {
+        err = round_prepare(); /* 3 */
+    }
+    if (err < 0) {
+        round_end();
+        return err;
+    }
+    if (sabotaged(SABOTAGE_EARLY_ADD)) {
+        round_remove();
+        round_add();
+        publish();
+    } else if (sabotaged(SABOTAGE_LATE_DEL)) {
+        publish();
+        round_remove();
+        round_add();
+    } else {
+        round_remove(); /* 4 */
+        publish();      /* 5 */
+        round_add();    /* 6 */
+    }
+    round_commit(); /* 7 */
+    retire_all();   /* 8 */
+    round_end();
+    return 0;
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dirty.c - dirty spans.
+ *
+ * Invariant: an address at which the next version of a cell may differ from what its edit (or, without one, its current
+ * view) has, lies in a span of the cell, or dirty_all is set. Too many spans cost time; a missing one would be a wrong
+ * map, so whatever cannot be recorded exactly is recorded larger.
+ * Established by: dirty_mark() around each change. Relied on by: staging, which renders spans and nothing else.
+ *
+ * The walk goes through the tree as it is at the call. A change that hides is marked before, one that shows is marked
+ * after; one that moves, both times. Since substitution of roots (render_root()) never shifts an address, a window seen
+ * at a cell's root is the window of its view.
+ */
+#include "publish/dirty.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "publish/transaction.h"
+
+void dirty_touch(ViewCell *cell)
+{
+    if (!cell->touched && cell != &empty_cell) {
+        cell->touched = true;
+        cell->touched_next = txn.touched;
+        txn.touched = cell;
+    }
+}
+
+static bool grow_span(AddrRange *span, AddrRange by)
+{
+    /* Overlapping or adjacent. The +1s cannot wrap: the other test has failed when they would. */
+    bool meets = (by.first <= span->last || by.first == span->last + 1) &&
+                 (span->first <= by.last || span->first == by.last + 1);
+
+    if (meets) {
+        span->first = by.first < span->first ? by.first : span->first;
+        span->last = by.last > span->last ? by.last : span->last;
+    }
+    return meets;
+}
+
+void dirty_cell(ViewCell *cell, AddrRange span)
+{
+    dirty_touch(cell);
+    if (cell->dirty_all || (cell->n_spans && grow_span(&cell->spans[cell->n_spans - 1], span))) {
+        return;
+    }
+    if (mem_vec_reserve((void **)&cell->spans, &cell->cap_spans, cell->n_spans + 1, sizeof(*cell->spans)) < 0) {
+        cell->dirty_all = true;
+        return;
+    }
+    cell->spans[cell->n_spans++] = span;
+}
+
+static int span_order(const void *a, const void *b)
+{
+    hwaddr x = ((const AddrRange *)a)->first, y = ((const AddrRange *)b)->first;
+
+    return x < y ? -1 : x > y;
+}
+
+void dirty_settle(ViewCell *cell)
+{
+    size_t i, n = 0;
+
+    if (cell->dirty_all || cell->n_spans < 2) {
+        return;
+    }
+    qsort(cell->spans, cell->n_spans, sizeof(*cell->spans), span_order);
+    for (i = 1; i < cell->n_spans; i++) {
+        if (!grow_span(&cell->spans[n], cell->spans[i])) {
+            cell->spans[++n] = cell->spans[i];
+        }
+    }
+    cell->n_spans = n + 1;
+}
+
+static void dirt_at_root(Space *space, AddrRange window)
+{
+    if (space->dirt_serial != txn.serial) {
+        space->dirt_serial = txn.serial;
+        space->dirt = window;
+    } else {
+        space->dirt.first = window.first < space->dirt.first ? window.first : space->dirt.first;
+        space->dirt.last = window.last > space->dirt.last ? window.last : space->dirt.last;
+    }
+}
+
+static bool mark_visit(MemoryRegion *mr, AddrRange window, void *arg)
+{
+    AddrRange absolute;
+    ChainLink *link;
+
+    (void)arg;
+    if (!mr->cell && !mr->chains) {
+        return true;
+    }
+    if (!range_shift_up(window, mr->addr, &absolute)) { /* a root is painted at its own offset */
+        return true;
+    }
+    if (mr->cell) {
+        dirty_cell(mr->cell, absolute);
+    }
+    for (link = mr->chains; link; link = link->next) {
+        if (link->space->root == mr) {
+            dirt_at_root(link->space, absolute);
+        }
+    }
+    return true;
+}
+
+void dirty_mark(MemoryRegion *mr, AddrRange window)
+{
+    Space *space;
+
+    if (!mr->parent && !mr->cell && !mr->chains && !mr->aliases) {
+        return; /* seen from nowhere: changes for free */
+    }
+    if (!region_walk_up(mr, window, mark_visit, NULL)) {
+        for (space = all_spaces.first; space; space = space->next) {
+            dirty_cell(space->cell, ADDR_RANGE_ALL);
+            dirty_cell(space->seen_cell, ADDR_RANGE_ALL);
+            dirt_at_root(space, ADDR_RANGE_ALL);
+        }
+    }
+}
+
+void dirty_mark_whole(MemoryRegion *mr)
+{
+    AddrRange own;
+
+    if (region_extent(mr, &own)) {
+        dirty_mark(mr, own);
+    }
+}
+
+void dirty_resolve_space(Space *space)
+{
+    if (!space->resolve) {
+        space->resolve = true;
+        space->resolve_next = txn.resolve;
+        txn.resolve = space;
+    }
+}
+
+void dirty_resolve(MemoryRegion *mr)
+{
+    ChainLink *link;
+
+    for (link = mr->chains; link; link = link->next) {
+        dirty_resolve_space(link->space);
+    }
+    if (mr->parent) {
+        for (link = mr->parent->chains; link; link = link->next) {
+            dirty_resolve_space(link->space);
+        }
+    }
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dirty.h - from a change in the tree to the addresses of views that it can have changed.
+ */
+#ifndef FLATVIEW_PUBLISH_DIRTY_H
+#define FLATVIEW_PUBLISH_DIRTY_H
+
+#include "publish/space.h"
+
+/* window, in mr's own coordinates, may look different from what the views have: note it in every cell that shows it.
+   To be called before a change that can hide something and after one that can show something. Cannot fail. */
+void dirty_mark(MemoryRegion *mr, AddrRange window);
+void dirty_mark_whole(MemoryRegion *mr);
+
+/* mr's place, kind of content or attributes change, or its children's: spaces whose chain may now be another. */
+void dirty_resolve(MemoryRegion *mr);
+void dirty_resolve_space(Space *space);
+
+void dirty_cell(ViewCell *cell, AddrRange span);
+void dirty_touch(ViewCell *cell); /* onto txn.touched */
+/* Sort and merge cell's spans; what remains is disjoint and ascending. */
+void dirty_settle(ViewCell *cell);
+
+#endif
