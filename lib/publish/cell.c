@@ -47,6 +47,18 @@ uint64_t generation_newest(void)
     return __atomic_load_n(&newest_generation, __ATOMIC_RELAXED);
 }
 
+static uint64_t live_cells; /* written under the topology lock, read anywhere */
+
+static void count_cell(int by)
+{
+    __atomic_store_n(&live_cells, live_cells + (uint64_t)(int64_t)by, __ATOMIC_RELAXED);
+}
+
+uint64_t cell_live_count(void)
+{
+    return __atomic_load_n(&live_cells, __ATOMIC_RELAXED);
+}
+
 static void line_free(RetireLine *line)
 {
     mem_free(line, sizeof(*line));
@@ -94,6 +106,7 @@ ViewCell *cell_new(MemoryRegion *root)
     cell->fresh = true;
     cell->dirty_all = true;
     root->cell = cell;
+    count_cell(1);
     return cell;
 }
 
@@ -109,13 +122,14 @@ void cell_discard(ViewCell *cell)
 {
     cell_drop_edit(cell);
     cell->root->cell = NULL;
+    count_cell(-1);
     retire_line_unref(cell->line);
     cell_free(&cell->retire);
 }
 
 void cell_retire(ViewCell *cell)
 {
-    FlatView *view = cell->current;
+    const FlatView *view = cell->current;
     uint64_t death = generation_next();
     ViewIter it;
     const FlatRange *r;
@@ -124,11 +138,12 @@ void cell_retire(ViewCell *cell)
     for (r = view_iter_first(&it, view->root, 0); r; r = view_iter_next(&it)) {
         r->mr->last_gen = death;
     }
+    count_cell(-1);
     if (cell->root->cell == cell) {
         cell->root->cell = NULL;
     }
-    view->pin.head.death = death;
-    retire_push(&view->pin.head);
+    cell->current->pin.head.death = death;
+    retire_push(&cell->current->pin.head);
     view_tree_retire((ViewNode *)(uintptr_t)view->root, death);
     retire_line_unref(cell->line);
     cell->line = NULL;

@@ -78,6 +78,7 @@ extern ViewCell empty_cell;
 /* Unique, growing; under the topology lock. */
 uint64_t generation_next(void);
 uint64_t generation_newest(void);
+uint64_t cell_live_count(void); /* distinct views, the empty one not counted; any thread */
 
 /* A cell without users, not yet visible, whose first version is all to be rendered. -ENOMEM: NULL. */
 ViewCell *cell_new(MemoryRegion *root);

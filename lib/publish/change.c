@@ -15,11 +15,6 @@
 
 #include "publish/dirty.h"
 
-static uint64_t size_of(const MemoryRegion *mr)
-{
-    return mr->size_is_zero ? 0 : mr->last == UINT64_MAX ? UINT64_MAX : mr->last + 1;
-}
-
 static void mark_whole(MemoryRegion *mr, bool mark)
 {
     if (mark) {
@@ -50,7 +45,7 @@ static void apply_addr(MemoryRegion *mr, hwaddr addr, bool mark)
 
 static void apply_size(MemoryRegion *mr, uint64_t size, bool mark)
 {
-    uint64_t old = size_of(mr);
+    uint64_t old = region_size(mr);
     uint64_t small = old < size ? old : size, large = old < size ? size : old;
     /* What lies below both sizes stays as it is: everything is anchored at local 0. */
     AddrRange window = {small, large == UINT64_MAX ? UINT64_MAX : large - 1};
@@ -124,14 +119,14 @@ int change_size(MemoryRegion *mr, uint64_t size)
 {
     UndoEntry *entry;
 
-    if (size_of(mr) == size) {
+    if (region_size(mr) == size) {
         return 0;
     }
     entry = txn_log(UNDO_SIZE, mr);
     if (!entry) {
         return -ENOMEM;
     }
-    entry->a = size_of(mr);
+    entry->a = region_size(mr);
     apply_size(mr, size, true);
     return 0;
 }
@@ -164,7 +159,7 @@ int change_alias_offset(MemoryRegion *mr, hwaddr offset)
         return -ENOMEM;
     }
     entry->a = mr->alias_offset;
-    mr->alias_offset = offset;
+    region_poke(mr->alias_offset, offset);
     mark_whole(mr, true);
     return 0;
 }
@@ -182,7 +177,7 @@ static int change_flag(MemoryRegion *mr, bool *flag, bool value, enum UndoOp op)
         return -ENOMEM;
     }
     entry->a = *flag;
-    *flag = value;
+    region_poke(*flag, value);
     mark_whole(mr, true);
     return 0;
 }
@@ -214,7 +209,7 @@ int change_bias(MemoryRegion *mr, uint64_t bias)
         return -ENOMEM;
     }
     entry->a = mr->bias;
-    mr->bias = bias;
+    region_poke(mr->bias, bias);
     mark_whole(mr, true);
     return 0;
 }
@@ -231,7 +226,7 @@ int change_log(MemoryRegion *mr, uint8_t mask)
         return -ENOMEM;
     }
     entry->a = mr->dirty_log_mask;
-    mr->dirty_log_mask = mask; /* a plane of its own: no view changes */
+    region_poke(mr->dirty_log_mask, mask); /* a plane of its own: no view changes */
     return 0;
 }
 
@@ -255,7 +250,7 @@ void change_undo(const UndoEntry *entry, bool mark)
     case UNDO_LINK:
         apply_unlink(mr, mark);
         region_move(mr, entry->a);
-        mr->priority = (int32_t)(uint32_t)entry->b;
+        region_poke(mr->priority, (int32_t)(uint32_t)entry->b);
         break;
     case UNDO_UNLINK:
         apply_link(entry->parent, mr, entry->a, (int32_t)(uint32_t)entry->b, entry->c, mark);
@@ -270,32 +265,32 @@ void change_undo(const UndoEntry *entry, bool mark)
         apply_enabled(mr, entry->a, mark);
         break;
     case UNDO_ALIAS_OFFSET:
-        mr->alias_offset = entry->a;
+        region_poke(mr->alias_offset, entry->a);
         mark_whole(mr, mark);
         break;
     case UNDO_READONLY:
-        mr->readonly = entry->a;
+        region_poke(mr->readonly, entry->a);
         mark_whole(mr, mark);
         break;
     case UNDO_NONVOLATILE:
-        mr->nonvolatile = entry->a;
+        region_poke(mr->nonvolatile, entry->a);
         mark_whole(mr, mark);
         break;
     case UNDO_ROMD:
-        mr->romd = entry->a;
+        region_poke(mr->romd, entry->a);
         mark_whole(mr, mark);
         break;
     case UNDO_BIAS:
-        mr->bias = entry->a;
+        region_poke(mr->bias, entry->a);
         mark_whole(mr, mark);
         break;
     case UNDO_LOG:
-        mr->dirty_log_mask = (uint8_t)entry->a;
+        region_poke(mr->dirty_log_mask, (uint8_t)entry->a);
         break;
     case UNDO_DESTROY:
         mr->state = REGION_STATE_LIVE;
         if (mr->alias) {
-            region_alias_link(mr);
+            region_alias_link(mr, mr->alias);
         }
         break;
     case UNDO_SPACE_INIT:

@@ -28,7 +28,8 @@ static struct {
     MemoryListener *leaving; /* linked by round_next */
 } round_;
 
-static uint64_t last_seq; /* guarded by the topology lock */
+static uint64_t last_seq;       /* guarded by the topology lock */
+static uint64_t live_listeners; /* written under it, read anywhere */
 
 /* ---- what one listener is told ---- */
 
@@ -254,6 +255,7 @@ static void listener_link(MemoryListener *listener, Space *space)
     space->n_listeners++;
     listener->space = space;
     listener->state = LISTENER_REGISTERED;
+    __atomic_store_n(&live_listeners, live_listeners + 1, __ATOMIC_RELAXED);
 }
 
 static void listener_unlink(MemoryListener *listener)
@@ -267,6 +269,12 @@ static void listener_unlink(MemoryListener *listener)
     listener->next = listener->prev = NULL;
     listener->space = NULL;
     listener->state = LISTENER_NONE;
+    __atomic_store_n(&live_listeners, live_listeners - 1, __ATOMIC_RELAXED);
+}
+
+uint64_t listener_live_count(void)
+{
+    return __atomic_load_n(&live_listeners, __ATOMIC_RELAXED);
 }
 
 int listener_join(MemoryListener *listener, Space *space)

@@ -31,6 +31,7 @@ void round_end(void);
 /* ---- one listener ---- */
 int listener_join(MemoryListener *listener, Space *space); /* 0, -ENOMEM, or its refusal */
 void listener_leave(MemoryListener *listener);             /* inverse replay, unlink; detached() is deferred to unlock */
+uint64_t listener_live_count(void); /* any thread */
 void listener_leave_later(MemoryListener *listener);
 
 #endif

@@ -37,7 +37,7 @@ void space_link(Space *space)
     space->next = NULL;
     *(all_spaces.last ? &all_spaces.last->next : &all_spaces.first) = space;
     all_spaces.last = space;
-    all_spaces.count++;
+    __atomic_store_n(&all_spaces.count, all_spaces.count + 1, __ATOMIC_RELAXED);
     space->root->root_uses++;
 }
 
@@ -45,7 +45,7 @@ void space_unlink(Space *space)
 {
     *(space->prev ? &space->prev->next : &all_spaces.first) = space->next;
     *(space->next ? &space->next->prev : &all_spaces.last) = space->prev;
-    all_spaces.count--;
+    __atomic_store_n(&all_spaces.count, all_spaces.count - 1, __ATOMIC_RELAXED);
     space->root->root_uses--;
 }
 
@@ -66,6 +66,26 @@ void space_retire(Space *space)
 {
     space->retire = (RetireHead){.free = space_free, .bytes = sizeof(*space), .kind = RETIRE_OBJECT};
     retire_push(&space->retire);
+}
+
+void space_discard(Space *space)
+{
+    mem_strfree(space->name);
+    mem_free(space, sizeof(*space));
+}
+
+void space_end(Space *space)
+{
+    ViewCell *cell = space->cell;
+
+    chain_leave(space->chain);
+    chain_free(space->chain);
+    space_use_cell(space, NULL);
+    space_unlink(space);
+    if (!cell->n_users && cell != &empty_cell) {
+        cell_retire(cell);
+    }
+    space_retire(space);
 }
 
 void space_use_cell(Space *space, ViewCell *cell)

@@ -66,6 +66,8 @@ Space *space_new(AddressSpace *as, MemoryRegion *root, const char *name); /* NUL
 void space_link(Space *space);                                          /* into all_spaces; counts root->root_uses */
 void space_unlink(Space *space);                                        /* the inverse; leaves its cell and chain */
 void space_retire(Space *space);                                        /* after space_unlink() */
+void space_discard(Space *space);                                       /* after space_new(): nobody knows it yet */
+void space_end(Space *space); /* outside transactions: it leaves its cell, its chain and the list, and is retired */
 void space_use_cell(Space *space, ViewCell *cell);                      /* move between cells' user lists */
 
 Chain *chain_new(Space *space); /* for the tree as it is now, not entered; NULL: -ENOMEM */

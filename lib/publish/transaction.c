@@ -15,6 +15,8 @@
 
 #include <errno.h>
 
+#include <flatview/memory_stats.h>
+
 #include "base/mem.h"
 #include "publish/change.h"
 #include "publish/commit.h"
@@ -95,14 +97,14 @@ void txn_leave(void)
     }
 }
 
-int txn_begin(void)
+static int begin(bool may_be_refused)
 {
     if (delivering || readers_of_tree) {
         return -EBUSY;
     }
     if (!txn_depth) {
         if (__builtin_expect(retire_over_limit(), 0) && !reader_ongoing()) {
-            if (retire_policy() == MEMORY_RECLAIM_EAGAIN) {
+            if (may_be_refused && retire_policy() == MEMORY_RECLAIM_EAGAIN) {
                 return -EAGAIN;
             }
             retire_help();
@@ -117,6 +119,16 @@ int txn_begin(void)
     }
     savepoints[txn_depth++] = txn.n_undo;
     return 0;
+}
+
+int txn_begin(void)
+{
+    return begin(true);
+}
+
+int txn_begin_removal(void)
+{
+    return begin(false);
 }
 
 UndoEntry *txn_log(enum UndoOp op, MemoryRegion *mr)

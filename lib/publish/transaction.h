@@ -51,6 +51,8 @@ extern Txn txn;
 
 /* Begin, also nested. 0, -EBUSY from a listener, -EAGAIN, -ENOMEM. */
 int txn_begin(void);
+/* The same for a change that only takes away: it is never told -EAGAIN. */
+int txn_begin_removal(void);
 /* End; the outermost commits: 0, or an error with everything undone. -EINVAL without a transaction of this thread. */
 int txn_end(void);
 /* End and undo since the matching begin. */

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * memory_region.c - the public changes of the tree: check the contract, begin, change, end.
+ *
+ * Invariant: a request that a guest or a configuration can make wrongly is refused here, with nothing changed; what passes
+ * is legal, so the floors below need not ask again.
+ */
+#include <errno.h>
+
+#include <flatview/memory_region.h>
+
+#include "publish/change.h"
+#include "publish/transaction.h"
+#include "topology/ram_block.h"
+
+/* A transaction of one change, or a nested one; @mr is live in it. */
+static int begin_on(MemoryRegion *mr)
+{
+    int err;
+
+    if (!mr) {
+        return -EINVAL;
+    }
+    err = txn_begin();
+    if (err == 0) {
+        err = region_adopt(mr);
+        if (err < 0) {
+            txn_end();
+        }
+    }
+    return err;
+}
+
+/* A change that failed has left nothing behind, so there is nothing to abort. */
+static int end_with(int err)
+{
+    int end = txn_end();
+
+    return err < 0 ? err : end;
+}
+
+static int may_add(MemoryRegion *mr, MemoryRegion *child)
+{
+    int err;
+
+    if (!child || child == mr || mr->kind == MEMORY_KIND_ALIAS) {
+        return -EINVAL;
+    }
+    err = region_adopt(child);
+    if (err < 0) {
+        return err;
+    }
+    if (child->parent) {
+        return -EBUSY;
+    }
+    return region_makes_loop(mr, child) ? -ELOOP : 0;
+}
+
+int memory_region_add_subregion_overlap(MemoryRegion *mr, hwaddr offset, MemoryRegion *child, int priority)
+{
+    int err = begin_on(mr);
+
+    if (err < 0) {
+        return err;
+    }
+    err = may_add(mr, child);
+    return end_with(err < 0 ? err : change_link(mr, child, offset, priority));
+}
+
+int memory_region_add_subregion(MemoryRegion *mr, hwaddr offset, MemoryRegion *child)
+{
+    return memory_region_add_subregion_overlap(mr, offset, child, 0);
+}
+
+int memory_region_del_subregion(MemoryRegion *mr, MemoryRegion *child)
+{
+    int err = begin_on(mr);
+
+    if (err < 0) {
+        return err;
+    }
+    return end_with(!child || child->parent != mr ? -EINVAL : change_unlink(child));
+}
+
+int memory_region_set_address(MemoryRegion *mr, hwaddr addr)
+{
+    int err = begin_on(mr);
+
+    return err < 0 ? err : end_with(change_addr(mr, addr));
+}
+
+int memory_region_set_size(MemoryRegion *mr, uint64_t size)
+{
+    int err = begin_on(mr);
+    const RamBlock *block;
+
+    if (err < 0) {
+        return err;
+    }
+    block = mr->block;
+    if (mr->kind == MEMORY_KIND_RAM || mr->kind == MEMORY_KIND_ROM || mr->kind == MEMORY_KIND_ROM_DEVICE ||
+        mr->kind == MEMORY_KIND_RAM_DEVICE) {
+        err = size > (block ? block->size : 0) ? -EINVAL : 0;
+    }
+    return end_with(err < 0 ? err : change_size(mr, size));
+}
+
+int memory_region_set_enabled(MemoryRegion *mr, bool enabled)
+{
+    int err = begin_on(mr);
+
+    return err < 0 ? err : end_with(change_enabled(mr, enabled));
+}
+
+int memory_region_set_alias_offset(MemoryRegion *mr, hwaddr offset)
+{
+    int err = begin_on(mr);
+
+    if (err < 0) {
+        return err;
+    }
+    return end_with(mr->kind != MEMORY_KIND_ALIAS ? -EINVAL : change_alias_offset(mr, offset));
+}
+
+int memory_region_set_readonly(MemoryRegion *mr, bool readonly)
+{
+    int err = begin_on(mr);
+
+    if (err < 0) {
+        return err;
+    }
+    return end_with(mr->kind == MEMORY_KIND_ROM && !readonly ? -EINVAL : change_readonly(mr, readonly));
+}
+
+int memory_region_set_nonvolatile(MemoryRegion *mr, bool nonvolatile)
+{
+    int err = begin_on(mr);
+
+    return err < 0 ? err : end_with(change_nonvolatile(mr, nonvolatile));
+}
+
+int memory_region_rom_device_set_romd(MemoryRegion *mr, bool romd)
+{
+    int err = begin_on(mr);
+
+    if (err < 0) {
+        return err;
+    }
+    return end_with(mr->kind != MEMORY_KIND_ROM_DEVICE ? -EINVAL : change_romd(mr, romd));
+}
+
+int memory_region_set_offset(MemoryRegion *mr, hwaddr offset)
+{
+    int err = begin_on(mr);
+
+    return err < 0 ? err : end_with(change_bias(mr, offset));
+}
+
+int memory_region_set_log(MemoryRegion *mr, bool log, unsigned client)
+{
+    int err;
+    uint8_t bit;
+
+    if (client > DIRTY_MEMORY_MIGRATION) {
+        return -EINVAL;
+    }
+    err = begin_on(mr);
+    if (err < 0) {
+        return err;
+    }
+    bit = (uint8_t)(1u << client);
+    return end_with(change_log(mr, log ? mr->dirty_log_mask | bit : mr->dirty_log_mask & (uint8_t)~bit));
+}
+
+int memory_region_destroy(MemoryRegion *mr)
+{
+    int err = begin_on(mr);
+
+    if (err < 0) {
+        return err;
+    }
+    if (mr->parent || mr->n_children || mr->aliases || mr->root_uses) {
+        return end_with(-EBUSY);
+    }
+    return end_with(change_destroy(mr));
+}
+
+int memory_region_quiesce(MemoryRegion *mr)
+{
+    uint64_t ticket;
+    int state, err;
+
+    if (!mr) {
+        return -EINVAL;
+    }
+    if (reader_ongoing() || txn_depth || txn_delivering()) {
+        return -EDEADLK;
+    }
+    err = txn_enter(); /* destroy on another thread has either pushed the ticket or not yet happened */
+    if (err < 0) {
+        return err;
+    }
+    state = __atomic_load_n(&mr->state, __ATOMIC_ACQUIRE);
+    ticket = mr->retire.seq;
+    txn_leave();
+    if (state == REGION_STATE_RELEASED) {
+        return 0;
+    }
+    if (state != REGION_STATE_DEAD) {
+        return -EINVAL;
+    }
+    retire_wait_done(ticket);
+    return 0;
+}
