@@ -39,7 +39,7 @@ static int end_with(int err)
     return err < 0 ? err : end;
 }
 
-static int may_add(MemoryRegion *mr, MemoryRegion *child)
+static int may_add(MemoryRegion *mr, hwaddr offset, MemoryRegion *child)
 {
     int err;
 
@@ -53,7 +53,7 @@ static int may_add(MemoryRegion *mr, MemoryRegion *child)
     if (child->parent) {
         return -EBUSY;
     }
-    return region_makes_loop(mr, child) ? -ELOOP : 0;
+    return region_makes_loop(mr, child, offset) ? -ELOOP : 0;
 }
 
 int memory_region_add_subregion_overlap(MemoryRegion *mr, hwaddr offset, MemoryRegion *child, int priority)
@@ -63,7 +63,7 @@ int memory_region_add_subregion_overlap(MemoryRegion *mr, hwaddr offset, MemoryR
     if (err < 0) {
         return err;
     }
-    err = may_add(mr, child);
+    err = may_add(mr, offset, child);
     return end_with(err < 0 ? err : change_link(mr, child, offset, priority));
 }
 

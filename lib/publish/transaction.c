@@ -189,9 +189,9 @@ static void finish(void)
     if (txn.cap_undo > KEEP_UNDO) {
         mem_vec_free((void **)&txn.undo, &txn.cap_undo, sizeof(*txn.undo));
     }
+    retire_flush();
     txn_depth = 0;
     unlock_and_tell();
-    retire_flush();
 }
 
 int txn_end(void)
