@@ -26,6 +26,7 @@ static void mark_whole(MemoryRegion *mr, bool mark)
 static void apply_link(MemoryRegion *parent, MemoryRegion *child, hwaddr addr, int32_t priority, uint64_t order,
                        bool mark)
 {
+    mark_whole(child, mark); /* a root of a space is painted at its own offset, which this changes */
     region_link(parent, child, addr, priority, order);
     mark_whole(child, mark);
 }
@@ -251,6 +252,7 @@ void change_undo(const UndoEntry *entry, bool mark)
         apply_unlink(mr, mark);
         region_move(mr, entry->a);
         region_poke(mr->priority, (int32_t)(uint32_t)entry->b);
+        mark_whole(mr, mark);
         break;
     case UNDO_UNLINK:
         apply_link(entry->parent, mr, entry->a, (int32_t)(uint32_t)entry->b, entry->c, mark);

@@ -97,8 +97,6 @@ void region_resize(MemoryRegion *mr, uint64_t size); /* UINT64_MAX is 2^64 */
 void region_enable(MemoryRegion *mr, bool enabled);
 /* readonly, nonvolatile, romd, alias_offset, bias and dirty_log_mask touch nothing else: region_poke() */
 uint64_t region_next_order(void);
-void region_alias_link(MemoryRegion *mr);   /* enter mr among the aliases of mr->alias */
-void region_alias_unlink(MemoryRegion *mr); /* leave them; mr->alias stays. Both are no-ops if it is so already */
 
 /* ---- children.c: the interval index: children of size > 0 and of size 0 alike, keyed by (addr, order) ----
    Children whose extent (clipped at 2^64) overlaps window, ascending by addr; size-0 children are never returned. */

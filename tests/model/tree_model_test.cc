@@ -118,7 +118,7 @@ struct Mirror {
 
 Mirror *mirror_of(MemoryListener *l)
 {
-    return container_of(l, Mirror, listener);
+    return reinterpret_cast<Mirror *>(l); /* its first member */
 }
 
 void mirror_add(Mirror *m, const MemoryRegionSection *s)
