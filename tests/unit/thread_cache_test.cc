@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: MIT
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "shim/access_shim.h"
+
+namespace {
+
+alignas(8) uint8_t ram_a[64], ram_b[64];
+const MemTxAttrs kAttrs = {};
+
+uint64_t answer(MemoryRegion *mr, hwaddr, unsigned)
+{
+    return mr->order;
+}
+
+MemoryRegionOps make_ops()
+{
+    MemoryRegionOps ops = {};
+
+    ops.read = answer;
+    ops.endianness = MEMORY_LITTLE_ENDIAN;
+    ops.valid.min_access_size = ops.impl.min_access_size = 1;
+    ops.valid.max_access_size = ops.impl.max_access_size = 8;
+    return ops;
+}
+
+const MemoryRegionOps answer_ops = make_ops();
+
+ShimRange ram(hwaddr first, uint8_t *host)
+{
+    ShimRange range = {};
+
+    range.first = first;
+    range.last = first + 63;
+    range.kind = SHIM_RAM;
+    range.host = host;
+    return range;
+}
+
+ShimRange io(hwaddr first, MemoryRegion *mr)
+{
+    ShimRange range = {};
+
+    range.first = first;
+    range.last = first + 63;
+    range.kind = SHIM_IO;
+    range.ops = &answer_ops;
+    range.mr = mr;
+    return range;
+}
+
+uint64_t load(ShimSpace *space, hwaddr addr, MemTxResult expected = MEMTX_OK)
+{
+    uint32_t value = 0xdeadbeef;
+
+    EXPECT_EQ(address_space_ldl_le(shim_space_as(space), addr, kAttrs, &value), expected);
+    return value;
+}
+
+class ThreadCache : public ::testing::Test {
+protected:
+    MemoryRegion one = {}, two = {};
+
+    void SetUp() override
+    {
+        shim_cache_clear();
+        one.order = 1;
+        two.order = 2;
+        for (unsigned i = 0; i < sizeof(ram_a); i++) {
+            ram_a[i] = 0xaa;
+            ram_b[i] = 0xbb;
+        }
+    }
+};
+
+TEST_F(ThreadCache, RemembersARangeUnderTheGenerationOfItsView)
+{
+    ShimRange ranges[] = { ram(0, ram_a), io(0x1000, &one) };
+    ShimSpace *space = shim_space_new(ranges, 2);
+
+    EXPECT_EQ(load(space, 4), 0xaaaaaaaau);
+    EXPECT_EQ(shim_cache_memory().gen, shim_space_gen(space));
+    EXPECT_EQ(shim_cache_memory().first, 0u);
+    EXPECT_EQ(shim_cache_memory().last, 63u);
+    EXPECT_EQ(shim_cache_device().gen, 0u);
+    EXPECT_EQ(load(space, 0x1004), 1u);
+    EXPECT_EQ(shim_cache_device().gen, shim_space_gen(space));
+    EXPECT_EQ(shim_cache_device().first, 0x1000u);
+    EXPECT_EQ(shim_cache_memory().first, 0u); // the one does not evict the other
+    shim_space_free(space);
+}
+
+TEST_F(ThreadCache, DoesNotRememberHoles)
+{
+    ShimRange ranges[] = { ram(0, ram_a) };
+    ShimSpace *space = shim_space_new(ranges, 1);
+
+    EXPECT_EQ(load(space, 0x1000, MEMTX_DECODE_ERROR), 0xdeadbeefu);
+    EXPECT_EQ(shim_cache_memory().gen, 0u);
+    EXPECT_EQ(shim_cache_device().gen, 0u);
+    shim_space_free(space);
+}
+
+TEST_F(ThreadCache, ANewGenerationIsAMiss)
+{
+    ShimRange before[] = { ram(0, ram_a), io(0x1000, &one) };
+    ShimRange after[] = { ram(0, ram_b), io(0x1000, &two) };
+    ShimSpace *space = shim_space_new(before, 2);
+
+    EXPECT_EQ(load(space, 0), 0xaaaaaaaau);
+    EXPECT_EQ(load(space, 0x1000), 1u);
+    shim_space_publish(space, after, 2);
+    EXPECT_EQ(load(space, 0), 0xbbbbbbbbu);
+    EXPECT_EQ(load(space, 0x1000), 2u);
+    shim_space_publish(space, nullptr, 0);
+    load(space, 0, MEMTX_DECODE_ERROR);
+    load(space, 0x1000, MEMTX_DECODE_ERROR);
+    shim_space_free(space);
+}
+
+TEST_F(ThreadCache, SpacesDoNotAnswerForEachOther)
+{
+    ShimRange first[] = { ram(0, ram_a), io(0x1000, &one) };
+    ShimRange second[] = { ram(0, ram_b), io(0x1000, &two) };
+    ShimSpace *a = shim_space_new(first, 2);
+    ShimSpace *b = shim_space_new(second, 2);
+
+    for (int i = 0; i < 3; i++) {
+        EXPECT_EQ(load(a, 0), 0xaaaaaaaau);
+        EXPECT_EQ(load(b, 0), 0xbbbbbbbbu);
+        EXPECT_EQ(load(a, 0x1000), 1u);
+        EXPECT_EQ(load(b, 0x1000), 2u);
+    }
+    shim_space_free(a);
+    shim_space_free(b);
+}
+
+// Between the two stores of a publication: the new generation is announced, the old view is still the current one.
+TEST_F(ThreadCache, IsFilledWithWhatWasSeenNotWithWhatWasAnnounced)
+{
+    ShimRange before[] = { ram(0, ram_a), io(0x1000, &one) };
+    ShimRange after[] = { ram(0, ram_b), io(0x1000, &two) };
+    ShimSpace *space = shim_space_new(before, 2);
+
+    shim_space_publish_gen(space, after, 2);
+    EXPECT_EQ(load(space, 0), 0xaaaaaaaau);
+    EXPECT_EQ(load(space, 0x1000), 1u);
+    EXPECT_LT(shim_cache_memory().gen, shim_space_gen(space));
+    shim_space_publish_view(space);
+    EXPECT_EQ(load(space, 0), 0xbbbbbbbbu);
+    EXPECT_EQ(load(space, 0x1000), 2u);
+    shim_space_free(space);
+}
+
+TEST_F(ThreadCache, BelongsToOneThread)
+{
+    ShimRange ranges[] = { ram(0, ram_a) };
+    ShimSpace *space = shim_space_new(ranges, 1);
+    uint64_t gen_there = 1;
+
+    load(space, 0);
+    std::thread([&] { gen_there = shim_cache_memory().gen; }).join();
+    EXPECT_EQ(gen_there, 0u);
+    EXPECT_NE(shim_cache_memory().gen, 0u);
+    shim_space_free(space);
+}
+
+TEST_F(ThreadCache, ARangeOfTheWholeSpaceIsRemembered)
+{
+    ShimRange all = io(0, &one);
+    all.last = UINT64_MAX;
+    ShimSpace *space = shim_space_new(&all, 1);
+
+    EXPECT_EQ(load(space, UINT64_MAX - 3), 1u);
+    EXPECT_EQ(shim_cache_device().last, UINT64_MAX);
+    EXPECT_EQ(load(space, 0), 1u);
+    shim_space_free(space);
+}
+
+} // namespace
