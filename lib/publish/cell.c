@@ -163,9 +163,9 @@ void cell_publish(ViewCell *cell)
 
     lock_assert_held(&topology_lock);
     cell->old_view = cell->current;
-    /* The order that cell.h promises: a reader that sees the new gen finds the new view. */
-    writer_publish(&cell->current, view);
+    /* The order that cell.h promises: a reader that has seen the new view does not find the old gen. */
     writer_publish(&cell->gen, view->gen);
+    writer_publish(&cell->current, view);
 }
 
 void cell_retire_replaced(ViewCell *cell)

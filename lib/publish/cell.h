@@ -5,10 +5,13 @@
  * A ViewCell is one distinct view with its history; spaces whose roots resolve to the same region share it, so that one
  * commit publishes once for all of them.
  *
- * Invariant: current->gen is never older than gen, and both name a view that was complete when stored. Stores: current,
- * then gen, each a release, by the commit (step 5). A reader whose cached range carries cell->gen has consulted that view
+ * Invariant: gen is never older than current->gen, and both name a view that was complete when stored. Stores: gen, then
+ * current, each a release, by the commit (step 5). A reader whose cached range carries cell->gen has consulted that view
  * without loading current: it is at worst the view of just before, as if the access had come a moment earlier, which R3
  * allows until the commit returns; and that view is alive, because its grace period can begin only after both stores.
+ * In this order a thread never goes back: once it has loaded a view from current, gen is at least as new, so nothing older
+ * in its cache matches any more. (The other way round it may read the new current, cache that for one range, and hit the
+ * old gen with another.)
  *
  * Everything outside the readers' line is guarded by the topology lock.
  */
