@@ -68,25 +68,25 @@ static MemoryRegion *successor(const MemoryRegion *node)
 /* ---- upkeep --------------------------------------------------------------------------------------------------- */
 
 /* Derive node's summary from its own place and its subtrees. Returns whether it is another than before. */
-static bool summarise(MemoryRegion *node)
+static inline bool summarise(MemoryRegion *node)
 {
     const MemoryRegion *left = node->tree_left, *right = node->tree_right;
-    unsigned left_height = height(left), right_height = height(right);
-    uint8_t new_height = (uint8_t)(1 + (left_height > right_height ? left_height : right_height));
-    bool shows = !node->size_is_zero;
+    bool shows = !node->size_is_zero, changed;
     hwaddr last = shows ? last_in_parent(node) : 0;
-    bool changed;
+    unsigned below = 0;
 
-    if (left && left->tree_shows) {
-        shows = true;
-        last = left->tree_last > last ? left->tree_last : last;
+    if (left) {
+        below = left->tree_height;
+        shows |= left->tree_shows;
+        last = left->tree_last > last ? left->tree_last : last; /* 0 if nothing shows there */
     }
-    if (right && right->tree_shows) {
-        shows = true;
+    if (right) {
+        below = right->tree_height > below ? right->tree_height : below;
+        shows |= right->tree_shows;
         last = right->tree_last > last ? right->tree_last : last;
     }
-    changed = new_height != node->tree_height || shows != node->tree_shows || last != node->tree_last;
-    node->tree_height = new_height;
+    changed = node->tree_height != below + 1 || node->tree_shows != shows || node->tree_last != last;
+    node->tree_height = (uint8_t)(below + 1);
     node->tree_shows = shows;
     node->tree_last = last;
     return changed;
@@ -144,13 +144,14 @@ static void repair(MemoryRegion **root, MemoryRegion *node)
 {
     while (node) {
         MemoryRegion *up = node->tree_up, *left = node->tree_left, *right = node->tree_right;
+        int lean = (int)height(right) - (int)height(left);
 
-        if (height(left) > height(right) + 1) {
+        if (__builtin_expect(lean < -1, 0)) {
             if (height(left->tree_left) < height(left->tree_right)) {
                 rotate_left(root, left);
             }
             rotate_right(root, node);
-        } else if (height(right) > height(left) + 1) {
+        } else if (__builtin_expect(lean > 1, 0)) {
             if (height(right->tree_right) < height(right->tree_left)) {
                 rotate_right(root, right);
             }
