@@ -186,6 +186,47 @@ TEST_F(Listener, UnregisteringFromACallbackTakesEffectAfterTheRound)
     ASSERT_EQ(0, memory_listener_unregister(&second.listener));
 }
 
+TEST_F(Listener, LeavingACommitThatIsThenRefusedUndoesWhatWasSeen)
+{
+    MemoryRegion bus, window, empty;
+    AddressSpace master = {};
+    Ear leaver, refuser;
+    ASSERT_EQ(0, memory_region_init(&bus, "bus", UINT64_MAX));
+    ASSERT_EQ(0, memory_region_init(&empty, "empty", 0));
+    ASSERT_EQ(0, memory_region_init_alias(&window, "window", &root, 0, UINT64_MAX));
+    ASSERT_EQ(0, memory_region_add_subregion(&bus, 0, &window));
+    ASSERT_EQ(0, memory_region_add_subregion(&bus, 0, &empty));
+    ASSERT_EQ(0, memory_region_set_enabled(&empty, false));
+    ASSERT_EQ(0, address_space_init(&master, &bus, "master"));
+    ear_init(&leaver, "1", 0, &master);
+    ear_init(&refuser, "2", 1, &master);
+    ASSERT_EQ(0, memory_listener_register(&leaver.listener, &master));
+    ASSERT_EQ(0, memory_listener_register(&refuser.listener, &master));
+    leaver.listener.prepare = [](MemoryListener *l, const MemoryDelta *) {
+        say(l, "prepare");
+        return memory_listener_unregister(l);
+    };
+    refuser.refuse_with = -ENOSPC;
+    heard.clear();
+    ASSERT_EQ(0, memory_transaction_begin());
+    ASSERT_EQ(0, memory_region_set_enabled(&empty, true)) << "the space turns to a view of its own";
+    ASSERT_EQ(0, memory_region_set_alias_offset(&window, 0x1000));
+    EXPECT_EQ(-ENOSPC, memory_transaction_commit());
+    EXPECT_EQ((Strings{"1:begin", "1:prepare", "2:begin", "2:prepare", "1:abort", "1:begin", "1:del 3000", "1:del 2000",
+                       "1:del 1000", "1:commit", "1:detached"}),
+              heard);
+    ASSERT_EQ(0, memory_listener_unregister(&refuser.listener));
+    ASSERT_EQ(0, address_space_destroy(&master, nullptr));
+    ASSERT_EQ(0, memory_region_del_subregion(&bus, &window));
+    ASSERT_EQ(0, memory_region_del_subregion(&bus, &empty));
+    ASSERT_EQ(0, memory_region_destroy(&window));
+    ASSERT_EQ(0, memory_region_destroy(&bus));
+    ASSERT_EQ(0, memory_region_destroy(&empty));
+    ASSERT_EQ(0, memory_region_quiesce(&window));
+    ASSERT_EQ(0, memory_region_quiesce(&bus));
+    ASSERT_EQ(0, memory_region_quiesce(&empty));
+}
+
 TEST_F(Listener, LeavingDuringItsOwnRegistrationWorksToo)
 {
     Ear e;
