@@ -8,6 +8,13 @@
 #ifndef FLATVIEW_STRESS_COMMANDS_H
 #define FLATVIEW_STRESS_COMMANDS_H
 
+#include <stdbool.h>
+
 enum { EXIT_OK = 0, EXIT_WRONG = 1, EXIT_UNUSABLE = 2 };
+
+int tree_main(int argc, char **argv);
+int flat_main(int argc, char **argv);
+int check_main(int argc, char **argv);
+int replay_main(int argc, char **argv);
 
 #endif

@@ -27,7 +27,11 @@ static int version_main(int argc, char **argv);
 
 /* .ci/run asks `flatview help` which of these exist, so a name stands first on its line. */
 static const struct Command commands[] = {
+    { "check", "FILE...", "compare the views of each map with the recorded ones", check_main },
+    { "flat", "FILE", "print the flat views of a map, as `info mtree -f`", flat_main },
     { "help", "", "list the commands", help_main },
+    { "replay", "[--each] FILE...", "lead a machine through the steps of a scenario", replay_main },
+    { "tree", "[-D] FILE", "print the tree of a map, as `info mtree`", tree_main },
     { "version", "", "print the version of the library", version_main },
 };
 static const size_t command_count = sizeof(commands) / sizeof(commands[0]);

@@ -16,6 +16,8 @@
  */
 #include "topo.h"
 
+#include "mtree.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -323,6 +325,20 @@ bool topo_read(TopoFile *topo, const char *path, InputError *err)
 {
     *topo = (TopoFile){0};
     return input_open(&topo->input, path, err) && finish(topo, err);
+}
+
+bool topo_read_any(TopoFile *topo, const char *path, InputError *err)
+{
+    static const char tree[] = "address-space: ";
+
+    *topo = (TopoFile){0};
+    if (!input_open(&topo->input, path, err)) {
+        return false;
+    }
+    if (topo->input.len >= strlen(tree) && memcmp(topo->input.text, tree, strlen(tree)) == 0) {
+        return mtree_finish(topo, err);
+    }
+    return finish(topo, err);
 }
 
 bool topo_parse(TopoFile *topo, const char *text, size_t len, InputError *err)
