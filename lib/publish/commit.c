@@ -136,10 +136,8 @@ static void publish(void)
         }
     }
     for (space = txn.moved; space; space = space->moved_next) {
-        if (space->cell != space->seen_cell) {
-            /* A release: whoever finds the cell finds its first version, published just above. */
-            writer_publish(&space->as->cell, (void *)space->cell);
-        }
+        /* A release: whoever finds the cell finds its first version, published just above. */
+        writer_publish(&space->as->cell, (void *)space->cell);
     }
 }
 
