@@ -34,7 +34,7 @@ static int init_plain(MemoryRegion *mr, MemoryRegionKind kind, const MemoryRegio
                       uint64_t size)
 {
     uint32_t io_flags;
-    char *copy;
+    char *copy = NULL;
     int ret;
 
     if (!mr) {
@@ -180,7 +180,7 @@ int memory_region_init_ram_from_file(MemoryRegion *mr, const char *name, uint64_
 
 int memory_region_init_alias(MemoryRegion *mr, const char *name, MemoryRegion *target, hwaddr offset, uint64_t size)
 {
-    char *copy;
+    char *copy = NULL;
     int ret;
 
     if (!mr || !target || mr == target) {

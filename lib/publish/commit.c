@@ -136,8 +136,10 @@ static void publish(void)
         }
     }
     for (space = txn.moved; space; space = space->moved_next) {
-        /* A release: whoever finds the cell finds its first version, published just above. */
-        writer_publish(&space->as->cell, (void *)space->cell);
+        if (space->cell != space->seen_cell) {
+            /* A release: whoever finds the cell finds its first version, published just above. */
+            writer_publish(&space->as->cell, (void *)space->cell);
+        }
     }
 }
 

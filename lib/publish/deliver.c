@@ -279,7 +279,7 @@ uint64_t listener_live_count(void)
 
 int listener_join(MemoryListener *listener, Space *space)
 {
-    FlatView *view = cell_view(space->cell);
+    FlatView *view = cell_view(space->seen_cell);
     MemoryDelta delta = {.as = space->as, .new_view = view};
     int err;
 
@@ -331,7 +331,8 @@ void listener_leave(MemoryListener *listener)
     if (listener->begin) {
         listener->begin(listener);
     }
-    tell_inverse(listener, cell_view(space->cell)->root);
+    /* What it was told of: after a refused commit space->cell may still be one that nobody has seen. */
+    tell_inverse(listener, cell_view(space->seen_cell)->root);
     tell_commit(listener);
     listener_unlink(listener);
     txn_set_delivering(false);

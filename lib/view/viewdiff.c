@@ -45,7 +45,7 @@ static void cursor_look(Cursor *c)
         c->child = view_inner_children(node)[slot];
         c->range = NULL;
         if (slot) {
-            c->lo = node->before[slot] + 1;
+            c->lo = view_node_keys(node)[slot] + 1;
         }
     } else {
         c->child = NULL;
@@ -78,8 +78,11 @@ static void cursor_next(Cursor *c)
 static void cursor_enter(Cursor *c, hwaddr from)
 {
     const ViewNode *node = c->child;
-    unsigned slot = from > c->lo ? view_node_slot(node, from) : 0;
+    unsigned slot = 0;
 
+    if (from > c->lo) {
+        slot = node->level ? view_inner_slot(node, from) : view_leaf_slot(node, from);
+    }
     COUNT_ENTERED(++);
     c->level = (int)node->level;
     c->node[c->level] = node;

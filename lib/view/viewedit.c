@@ -20,23 +20,25 @@
 
 void view_edit_begin(ViewEdit *edit, const ViewNode *base, size_t n_ranges, uint64_t gen, RetireLine *line)
 {
-    *edit = (ViewEdit){
-        .root = (ViewNode *)(uintptr_t)base, /* not ours to change before it is copied: birth != gen */
-        .n_ranges = n_ranges,
-        .gen = gen,
-        .line = line,
-        .run_first = UINT64_MAX,
-    };
+    edit->root = (ViewNode *)(uintptr_t)base; /* not ours to change before it is copied: birth != gen */
+    edit->n_ranges = n_ranges;
+    edit->gen = gen;
+    edit->line = line;
+    edit->replaced = NULL;
+    edit->steps = 0;
+    edit->run_first = UINT64_MAX;
+    edit->run_last = 0;
+    path_forget(edit);
 }
 
-static int add_range(ViewEdit *edit, ViewPath *path, unsigned i, const FlatRange *r)
+static int add_range(ViewEdit *edit, unsigned i, const FlatRange *r)
 {
     int err;
 
     if (edit->n_ranges >= MEMORY_VIEW_MAX_RANGES) {
         return -E2BIG;
     }
-    err = path_insert(edit, path, i, r);
+    err = path_insert(edit, i, r);
     if (!err) {
         edit->n_ranges++;
         edit->run_first = r->first;
@@ -48,8 +50,9 @@ static int add_range(ViewEdit *edit, ViewPath *path, unsigned i, const FlatRange
 /* ---- taking away ---- */
 
 /* Remove node[level] and the count - 1 nodes after it from their parent. */
-static int clear_nodes(ViewEdit *edit, ViewPath *path, int level, unsigned count)
+static int clear_nodes(ViewEdit *edit, int level, unsigned count)
 {
+    ViewPath *path = &edit->path;
     ViewNode *parent;
     unsigned slot, i;
 
@@ -62,9 +65,10 @@ static int clear_nodes(ViewEdit *edit, ViewPath *path, int level, unsigned count
         node_drop_subtree(edit, edit->root);
         edit->root = NULL;
         edit->n_ranges = 0;
+        path_forget(edit);
         return 0;
     }
-    if (path_own(edit, path, level + 1) < 0) {
+    if (path_own(edit, level + 1) < 0) {
         return -ENOMEM;
     }
     parent = path->node[level + 1];
@@ -73,13 +77,14 @@ static int clear_nodes(ViewEdit *edit, ViewPath *path, int level, unsigned count
         edit->n_ranges -= node_drop_subtree(edit, view_inner_children(parent)[slot + i]);
     }
     node_take(parent, slot, count);
-    return path_refill(edit, path, level + 1);
+    return path_refill(edit, level + 1);
 }
 
-/* The leaf of path lies in span with all it owns: find the largest subtree around it of which that is true, and as many
+/* The leaf of the path lies in span with all it owns: find the largest subtree around it of which that is true, and as many
    of those that follow it. Sets *ret_hi to the last address that they own. */
-static int clear_whole(ViewEdit *edit, ViewPath *path, AddrRange span, hwaddr *ret_hi)
+static int clear_whole(ViewEdit *edit, AddrRange span, hwaddr *ret_hi)
 {
+    const ViewPath *path = &edit->path;
     int level = 0;
     unsigned count = 1;
 
@@ -92,7 +97,7 @@ static int clear_whole(ViewEdit *edit, ViewPath *path, AddrRange span, hwaddr *r
         unsigned slot = path->slot[level + 1];
 
         while (slot + count < parent->n) {
-            hwaddr hi = slot + count + 1 < parent->n ? parent->before[slot + count + 1] : path->hi[level + 1];
+            hwaddr hi = slot + count + 1 < parent->n ? view_node_keys(parent)[slot + count + 1] : path->hi[level + 1];
 
             if (hi > span.last) {
                 break;
@@ -101,12 +106,13 @@ static int clear_whole(ViewEdit *edit, ViewPath *path, AddrRange span, hwaddr *r
             count++;
         }
     }
-    return clear_nodes(edit, path, level, count);
+    return clear_nodes(edit, level, count);
 }
 
 /* Range i of the leaf is the first that reaches into span. */
-static int clear_in_leaf(ViewEdit *edit, ViewPath *path, unsigned i, AddrRange span)
+static int clear_in_leaf(ViewEdit *edit, unsigned i, AddrRange span)
 {
+    ViewPath *path = &edit->path;
     FlatRange *ranges = view_leaf_ranges(path->node[0]);
     unsigned n = path->node[0]->n, end = i, from, count;
     bool head, tail; /* something is left of the first, of the last */
@@ -123,12 +129,12 @@ static int clear_in_leaf(ViewEdit *edit, ViewPath *path, unsigned i, AddrRange s
     from = i + head;
     count = end - i >= (unsigned)head + tail ? end - i - head - tail : 0;
     if (count == n) {
-        return clear_nodes(edit, path, 0, 1);
+        return clear_nodes(edit, 0, 1);
     }
     if (tail) {
         rest = flat_range_cut(&ranges[end - 1], span.last + 1, ranges[end - 1].last);
     }
-    if (path_own(edit, path, 0) < 0) {
+    if (path_own(edit, 0) < 0) {
         return -ENOMEM;
     }
     ranges = view_leaf_ranges(path->node[0]);
@@ -137,11 +143,11 @@ static int clear_in_leaf(ViewEdit *edit, ViewPath *path, unsigned i, AddrRange s
     }
     if (tail) {
         if (head && end - i == 1) {
-            return add_range(edit, path, end, &rest);
+            return add_range(edit, end, &rest);
         }
         ranges[end - 1] = rest;
         if (end - 1 > 0) {
-            path->node[0]->before[end - 1] = span.last;
+            view_node_keys(path->node[0])[end - 1] = span.last;
         }
     }
     if (!count) {
@@ -149,7 +155,7 @@ static int clear_in_leaf(ViewEdit *edit, ViewPath *path, unsigned i, AddrRange s
     }
     node_take(path->node[0], from, count);
     edit->n_ranges -= count;
-    return path_refill(edit, path, 0);
+    return path_refill(edit, 0);
 }
 
 int view_edit_clear(ViewEdit *edit, AddrRange span)
@@ -158,22 +164,23 @@ int view_edit_clear(ViewEdit *edit, AddrRange span)
 
     edit->steps++;
     while (edit->root) {
-        ViewPath path;
+        ViewNode *leaf;
         unsigned i;
         hwaddr hi;
         int err;
 
-        path_find(&path, edit->root, at);
-        hi = path.hi[0];
-        i = leaf_lower(path.node[0], at);
-        if (i < path.node[0]->n) {
-            if (view_leaf_ranges(path.node[0])[i].first > span.last) {
+        path_seek(edit, at);
+        leaf = edit->path.node[0];
+        hi = edit->path.hi[0];
+        i = leaf_lower(leaf, at);
+        if (i < leaf->n) {
+            if (view_leaf_ranges(leaf)[i].first > span.last) {
                 return 0;
             }
-            if (path.lo[0] >= span.first && hi <= span.last) {
-                err = clear_whole(edit, &path, span, &hi);
+            if (edit->path.lo[0] >= span.first && hi <= span.last) {
+                err = clear_whole(edit, span, &hi);
             } else {
-                err = clear_in_leaf(edit, &path, i, span);
+                err = clear_in_leaf(edit, i, span);
             }
             if (err) {
                 return err;
@@ -189,25 +196,25 @@ int view_edit_clear(ViewEdit *edit, AddrRange span)
 
 /* ---- painting ---- */
 
-/* A range of the leaf of path now ends at last, which another leaf owned: move the division between the two up to it. It
+/* A range of the leaf now ends at last, which another leaf owned: move the division between the two up to it. It
    stands in the lowest node that both are below; on the other side nothing but entries 0 lead there, which have no key. */
 static void raise_division(ViewPath *path, hwaddr last)
 {
-    int level = 1;
+    int level = 0;
 
-    while (path->slot[level] + 1 == path->node[level]->n) {
-        level++;
-    }
-    path->node[level]->before[path->slot[level] + 1] = last;
+    do {
+        path->hi[level++] = last;
+    } while (path->slot[level] + 1u == path->node[level]->n);
+    view_node_keys(path->node[level])[path->slot[level] + 1] = last;
 }
 
 /*
  * piece fits between range i - 1 and range i of the leaf. prev and next are the ranges around it, if they may touch it:
  * they may be in other leaves.
  */
-static int fill_hole(ViewEdit *edit, ViewPath *path, unsigned i, const FlatRange *piece, const FlatRange *prev,
-                     const FlatRange *next)
+static int fill_hole(ViewEdit *edit, unsigned i, const FlatRange *piece, const FlatRange *prev, const FlatRange *next)
 {
+    ViewPath *path = &edit->path;
     bool joins_prev = prev && flat_range_joins(prev, piece);
     bool joins_next = next && flat_range_joins(piece, next);
     FlatRange *ranges;
@@ -221,7 +228,7 @@ static int fill_hole(ViewEdit *edit, ViewPath *path, unsigned i, const FlatRange
         err = view_edit_clear(edit, (AddrRange){whole.first, whole.last});
         return err ? err : view_edit_fill(edit, &whole);
     }
-    if (path_own(edit, path, 0) < 0) {
+    if (path_own(edit, 0) < 0) {
         return -ENOMEM;
     }
     if (piece->last > path->hi[0]) {
@@ -232,7 +239,7 @@ static int fill_hole(ViewEdit *edit, ViewPath *path, unsigned i, const FlatRange
         ranges[i - 1].last = ranges[i].last;
         node_take(path->node[0], i, 1);
         edit->n_ranges--;
-        return path_refill(edit, path, 0);
+        return path_refill(edit, 0);
     }
     if (joins_prev) {
         ranges[i - 1].last = piece->last;
@@ -244,22 +251,21 @@ static int fill_hole(ViewEdit *edit, ViewPath *path, unsigned i, const FlatRange
         ranges[i] = *piece;
         ranges[i].last = last;
         if (i) {
-            path->node[0]->before[i] = piece->first - 1;
+            view_node_keys(path->node[0])[i] = piece->first - 1;
         }
         return 0;
     }
-    return add_range(edit, path, i, piece);
+    return add_range(edit, i, piece);
 }
 
 static int fill_empty_tree(ViewEdit *edit, const FlatRange *r)
 {
-    ViewPath path = {.top = 0, .hi = {UINT64_MAX}};
-
-    edit->root = path.node[0] = node_new(edit, 0);
+    edit->root = node_new(edit, 0);
     if (!edit->root) {
         return -ENOMEM;
     }
-    return add_range(edit, &path, 0, r);
+    path_seek(edit, r->first);
+    return add_range(edit, 0, r);
 }
 
 int view_edit_fill(ViewEdit *edit, const FlatRange *r)
@@ -270,17 +276,16 @@ int view_edit_fill(ViewEdit *edit, const FlatRange *r)
     while (edit->root) {
         const FlatRange *ranges, *prev, *next;
         FlatRange piece;
-        ViewPath path;
         hwaddr lo, hi, last;
         unsigned i, n;
         int err;
 
-        path_find(&path, edit->root, at);
-        lo = path.lo[0];
-        hi = path.hi[0];
-        ranges = view_leaf_ranges(path.node[0]);
-        n = path.node[0]->n;
-        i = leaf_lower(path.node[0], at);
+        path_seek(edit, at);
+        lo = edit->path.lo[0];
+        hi = edit->path.hi[0];
+        ranges = view_leaf_ranges(edit->path.node[0]);
+        n = edit->path.node[0]->n;
+        i = leaf_lower(edit->path.node[0], at);
         while (i < n && ranges[i].first <= at) {
             if (ranges[i].last >= r->last) {
                 return 0;
@@ -295,7 +300,7 @@ int view_edit_fill(ViewEdit *edit, const FlatRange *r)
         next = i < n ? &ranges[i] : r->last >= hi && hi != UINT64_MAX ? view_lower(edit->root, hi + 1) : NULL;
         last = next && next->first <= r->last ? next->first - 1 : r->last;
         piece = flat_range_cut(r, at, last);
-        err = fill_hole(edit, &path, i, &piece, prev, next);
+        err = fill_hole(edit, i, &piece, prev, next);
         if (err || last == r->last) {
             return err;
         }
@@ -327,6 +332,7 @@ void view_edit_abort(ViewEdit *edit)
     edit->root = NULL;
     edit->replaced = NULL;
     edit->n_ranges = 0;
+    path_forget(edit);
 }
 
 void view_edit_retire(ViewEdit *edit, uint64_t death)

@@ -24,7 +24,7 @@ static size_t entry_size(const ViewNode *node)
 
 static uint8_t *entry_at(const ViewNode *node, unsigned i)
 {
-    return (uint8_t *)(uintptr_t)node + sizeof(ViewNode) + i * entry_size(node);
+    return (uint8_t *)(view_node_keys(node) + node_max(node)) + i * entry_size(node);
 }
 
 static void node_free(RetireHead *head)
@@ -34,12 +34,21 @@ static void node_free(RetireHead *head)
 
 static ViewNode *node_alloc(const ViewEdit *edit, uint32_t level)
 {
-    uint32_t bytes = sizeof(ViewNode) + VIEW_NODE_MAX * (level ? sizeof(ViewNode *) : sizeof(FlatRange));
+    uint32_t bytes = VIEW_KEYS_OFFSET + (level ? VIEW_INNER_MAX * (sizeof(hwaddr) + sizeof(ViewNode *))
+                                               : VIEW_LEAF_MAX * (sizeof(hwaddr) + sizeof(FlatRange)));
     ViewNode *node = mem_alloc(bytes);
 
     if (node) {
-        node->retire = (RetireHead){
-            .line = edit->line, .free = node_free, .birth = edit->gen, .bytes = bytes, .kind = RETIRE_OBJECT};
+        RetireHead *head = &node->retire;
+
+        head->next = NULL;
+        head->line = edit->line;
+        head->free = node_free;
+        head->birth = edit->gen;
+        head->death = 0;
+        head->seq = 0;
+        head->bytes = bytes;
+        head->kind = RETIRE_OBJECT;
     }
     return node;
 }
@@ -49,9 +58,9 @@ ViewNode *node_new(const ViewEdit *edit, uint32_t level)
     ViewNode *node = node_alloc(edit, level);
 
     if (node) {
-        memset(node->before, 0xff, sizeof(node->before));
         node->n = 0;
         node->level = level;
+        memset(view_node_keys(node) + 1, 0xff, (node_max(node) - 1) * sizeof(hwaddr));
     }
     return node;
 }
@@ -61,20 +70,10 @@ static ViewNode *node_copy(const ViewEdit *edit, const ViewNode *from)
     ViewNode *node = node_alloc(edit, from->level);
 
     if (node) {
-        memcpy(node->before, from->before, sizeof(node->before));
-        memcpy(entry_at(node, 0), entry_at(from, 0), from->n * entry_size(from));
+        /* n, level, all keys, and the entries, which follow the keys */
+        memcpy(&node->n, &from->n, node_max(from) * sizeof(hwaddr) + from->n * entry_size(from));
     }
     return node;
-}
-
-void node_drop(ViewEdit *edit, ViewNode *node)
-{
-    if (node_is_ours(edit, node)) {
-        node_free(&node->retire);
-    } else {
-        node->retire.next = edit->replaced;
-        edit->replaced = &node->retire;
-    }
 }
 
 size_t node_drop_subtree(ViewEdit *edit, ViewNode *node)
@@ -108,15 +107,16 @@ static void node_put(ViewNode *node, unsigned i, const void *entry, hwaddr key, 
     unsigned n = node->n;
     size_t size = entry_size(node);
     uint8_t *at = entry_at(node, i);
+    hwaddr *keys = view_node_keys(node);
 
     memmove(at + size, at, (n - i) * size);
     memcpy(at, entry, size);
     if (i) {
-        memmove(&node->before[i + 1], &node->before[i], (n - i) * sizeof(hwaddr));
-        node->before[i] = key;
+        memmove(&keys[i + 1], &keys[i], (n - i) * sizeof(hwaddr));
+        keys[i] = key;
     } else if (n) {
-        memmove(&node->before[2], &node->before[1], (n - 1) * sizeof(hwaddr));
-        node->before[1] = key0;
+        memmove(&keys[2], &keys[1], (n - 1) * sizeof(hwaddr));
+        keys[1] = key0;
     }
     node->n = n + 1;
 }
@@ -124,13 +124,14 @@ static void node_put(ViewNode *node, unsigned i, const void *entry, hwaddr key, 
 void node_take(ViewNode *node, unsigned i, unsigned count)
 {
     unsigned n = node->n, left = n - count, k;
+    hwaddr *keys = view_node_keys(node);
 
     memmove(entry_at(node, i), entry_at(node, i + count), (n - i - count) * entry_size(node));
     for (k = i ? i : 1; k < left; k++) {
-        node->before[k] = node->before[k + count];
+        keys[k] = keys[k + count];
     }
     for (k = left ? left : 1; k < n; k++) {
-        node->before[k] = UINT64_MAX;
+        keys[k] = UINT64_MAX;
     }
     node->n = left;
 }
@@ -139,13 +140,14 @@ void node_take(ViewNode *node, unsigned i, unsigned count)
 static void node_append(ViewNode *to, const ViewNode *from, unsigned i, unsigned count, hwaddr key)
 {
     unsigned n = to->n;
+    hwaddr *keys = view_node_keys(to);
 
     memcpy(entry_at(to, n), entry_at(from, i), count * entry_size(to));
     if (n) {
-        to->before[n] = key;
+        keys[n] = key;
     }
     if (count > 1) {
-        memcpy(&to->before[n + 1], &from->before[i + 1], (count - 1) * sizeof(hwaddr));
+        memcpy(&keys[n + 1], &view_node_keys(from)[i + 1], (count - 1) * sizeof(hwaddr));
     }
     to->n = n + count;
 }
@@ -154,50 +156,64 @@ static void node_append(ViewNode *to, const ViewNode *from, unsigned i, unsigned
 static void node_prepend(ViewNode *to, const ViewNode *from, unsigned count, hwaddr key0)
 {
     unsigned n = to->n, i = from->n - count;
+    hwaddr *keys = view_node_keys(to);
 
     memmove(entry_at(to, count), entry_at(to, 0), n * entry_size(to));
     memcpy(entry_at(to, 0), entry_at(from, i), count * entry_size(to));
-    memmove(&to->before[count + 1], &to->before[1], (n - 1) * sizeof(hwaddr));
-    to->before[count] = key0;
-    memcpy(&to->before[1], &from->before[i + 1], (count - 1) * sizeof(hwaddr));
+    memmove(&keys[count + 1], &keys[1], (n - 1) * sizeof(hwaddr));
+    keys[count] = key0;
+    memcpy(&keys[1], &view_node_keys(from)[i + 1], (count - 1) * sizeof(hwaddr));
     to->n = n + count;
 }
 
-void path_find(ViewPath *path, ViewNode *root, hwaddr addr)
+void path_seek(ViewEdit *edit, hwaddr addr)
 {
-    ViewNode *node = root;
-    hwaddr lo = 0, hi = UINT64_MAX;
-    int level = (int)node->level;
+    ViewPath *path = &edit->path;
+    ViewNode *node;
+    hwaddr lo, hi;
+    int level = 0;
 
-    path->top = level;
-    for (;;) {
-        unsigned s;
-
-        path->node[level] = node;
-        path->lo[level] = lo;
-        path->hi[level] = hi;
-        if (!level) {
-            return;
+    if (path->top < 0) {
+        level = path->top = (int)edit->root->level;
+        path->ours = level + 1;
+        path->node[level] = edit->root;
+        path->lo[level] = 0;
+        path->hi[level] = UINT64_MAX;
+    } else {
+        while (addr - path->lo[level] > path->hi[level] - path->lo[level]) {
+            level++;
         }
-        s = node_slot(node, addr);
-        path->slot[level] = s;
+        if (path->ours < level) {
+            path->ours = level;
+        }
+    }
+    node = path->node[level];
+    lo = path->lo[level];
+    hi = path->hi[level];
+    while (level) {
+        unsigned s = node_slot(node, addr);
+
+        path->slot[level] = (uint8_t)s;
         if (s) {
-            lo = node->before[s] + 1;
+            lo = view_node_keys(node)[s] + 1;
         }
         if (s + 1 < node->n) {
-            hi = node->before[s + 1];
+            hi = view_node_keys(node)[s + 1];
         }
         node = view_inner_children(node)[s];
         level--;
+        path->node[level] = node;
+        path->lo[level] = lo;
+        path->hi[level] = hi;
     }
 }
 
-int path_own(ViewEdit *edit, ViewPath *path, int level)
+int path_own(ViewEdit *edit, int level)
 {
-    ViewNode **link = &edit->root;
-    int l;
+    ViewPath *path = &edit->path;
 
-    for (l = path->top; l >= level; l--) {
+    while (path->ours > level) {
+        int l = path->ours - 1;
         ViewNode *node = path->node[l];
 
         if (!node_is_ours(edit, node)) {
@@ -206,12 +222,15 @@ int path_own(ViewEdit *edit, ViewPath *path, int level)
             if (!copy) {
                 return -ENOMEM;
             }
-            *link = path->node[l] = copy;
+            path->node[l] = copy;
+            if (l == path->top) {
+                edit->root = copy;
+            } else {
+                view_inner_children(path->node[l + 1])[path->slot[l + 1]] = copy;
+            }
             node_drop(edit, node);
         }
-        if (l) {
-            link = &view_inner_children(path->node[l])[path->slot[l]];
-        }
+        path->ours = l;
     }
     return 0;
 }
@@ -230,15 +249,16 @@ static enum Run insert_run(const ViewEdit *edit, const ViewNode *leaf, unsigned 
 }
 
 /*
- * How many of VIEW_NODE_MAX + 1 entries, of which number i is new, stay in the left node. In the middle in general; but
- * what a run leaves behind gets no more insertions, so it stays as full as it may. At either end of the tree that is all
- * of it, so that a bulk load leaves full nodes and not half-full ones.
+ * A full node gets one entry more, as number i: how many of them all stay in the left one of two nodes. Half of them in
+ * general; but what a run leaves behind gets no more insertions, so it stays as full as it may. At either end of the tree
+ * that is entirely, so that a bulk load leaves full nodes and not half-full ones.
  */
 static unsigned split_point(const ViewPath *path, int level, unsigned i, enum Run run)
 {
-    unsigned least = path->lo[level] ? VIEW_NODE_MIN : 1;
-    unsigned most = VIEW_NODE_MAX + 1 - (path->hi[level] != UINT64_MAX ? VIEW_NODE_MIN : 1);
-    unsigned cut = run == RUN_UP ? i : run == RUN_DOWN ? i + 1 : VIEW_NODE_MAX / 2;
+    unsigned max = node_max(path->node[level]), min = max / 4;
+    unsigned least = path->lo[level] ? min : 1;
+    unsigned most = max + 1 - (path->hi[level] != UINT64_MAX ? min : 1);
+    unsigned cut = run == RUN_UP ? i : run == RUN_DOWN ? i + 1 : max / 2;
 
     return cut < least ? least : cut > most ? most : cut;
 }
@@ -247,45 +267,52 @@ static unsigned split_point(const ViewPath *path, int level, unsigned i, enum Ru
    Returns the separator. */
 static hwaddr node_split(ViewNode *node, ViewNode *right, unsigned i, const void *entry, hwaddr key, unsigned cut)
 {
+    unsigned max = node_max(node);
+    hwaddr *keys = view_node_keys(node);
     hwaddr key0 = node_key0(node, 0), separator;
 
     if (i < cut) {
-        separator = cut > 1 ? node->before[cut - 1] : key0;
-        node_append(right, node, cut - 1, VIEW_NODE_MAX + 1 - cut, 0);
-        node_take(node, cut - 1, VIEW_NODE_MAX + 1 - cut);
+        separator = cut > 1 ? keys[cut - 1] : key0;
+        node_append(right, node, cut - 1, max + 1 - cut, 0);
+        node_take(node, cut - 1, max + 1 - cut);
         node_put(node, i, entry, key, key0);
-    } else {
-        separator = i == cut ? key : node->before[cut];
-        if (cut < VIEW_NODE_MAX) {
-            hwaddr next = node->before[cut];
+    } else if (cut < max) {
+        hwaddr next = keys[cut];
 
-            node_append(right, node, cut, VIEW_NODE_MAX - cut, 0);
-            node_take(node, cut, VIEW_NODE_MAX - cut);
-            node_put(right, i - cut, entry, key, next);
-        } else {
-            node_put(right, 0, entry, key, 0);
-        }
+        separator = i == cut ? key : next;
+        node_append(right, node, cut, max - cut, 0);
+        node_take(node, cut, max - cut);
+        node_put(right, i - cut, entry, key, next);
+    } else {
+        separator = key;
+        node_put(right, 0, entry, key, 0);
     }
     return separator;
 }
 
-int path_insert(ViewEdit *edit, ViewPath *path, unsigned i, const FlatRange *r)
+int path_insert(ViewEdit *edit, unsigned i, const FlatRange *r)
 {
+    ViewPath *path = &edit->path;
     ViewNode *spare[VIEW_MAX_HEIGHT + 1];
     const void *entry = r;
     hwaddr key = r->first - 1;
-    enum Run run = insert_run(edit, path->node[0], i);
+    enum Run run;
     int level, full = 0;
 
-    if (path_own(edit, path, 0) < 0) {
+    if (path_own(edit, 0) < 0) {
         return -ENOMEM;
     }
-    while (full <= path->top && path->node[full]->n == VIEW_NODE_MAX) {
+    if (path->node[0]->n < VIEW_LEAF_MAX) {
+        node_put(path->node[0], i, r, key, node_key0(path->node[0], 0));
+        return 0;
+    }
+    run = insert_run(edit, path->node[0], i);
+    while (full <= path->top && path->node[full]->n == node_max(path->node[full])) {
         full++;
     }
     assert(full < VIEW_MAX_HEIGHT);
     /* A node for each that will split, and a root if the last of them is the root. */
-    for (level = 0; full && level < full + (full > path->top); level++) {
+    for (level = 0; level < full + (full > path->top); level++) {
         spare[level] = node_new(edit, (uint32_t)level);
         if (!spare[level]) {
             while (level) {
@@ -304,9 +331,9 @@ int path_insert(ViewEdit *edit, ViewPath *path, unsigned i, const FlatRange *r)
         node_put(spare[full], 1, entry, key, 0);
         edit->root = spare[full];
     } else {
-        /* only a leaf gets a new entry 0: what splits stays and puts its new neighbour to its right */
-        node_put(path->node[full], i, entry, key, node_key0(path->node[full], 0));
+        node_put(path->node[full], i, entry, key, 0); /* never as entry 0: what splits stays, left of its new neighbour */
     }
+    path_forget(edit);
     return 0;
 }
 
@@ -318,9 +345,9 @@ static int node_balance(ViewEdit *edit, ViewNode *parent, unsigned slot, ViewNod
     unsigned r = slot ? slot : 1; /* of the right one of the two */
     bool is_left = slot == 0;
     ViewNode *other = children[is_left ? 1 : slot - 1];
-    hwaddr separator = parent->before[r];
+    hwaddr *keys = view_node_keys(parent), separator = keys[r];
 
-    if (node->n + other->n <= VIEW_NODE_MAX * 3 / 4) {
+    if (node->n + other->n <= node_max(node) * 3 / 4) {
         if (is_left) {
             node_append(node, other, 0, other->n, node_key0(other, separator));
         } else {
@@ -344,11 +371,11 @@ static int node_balance(ViewEdit *edit, ViewNode *parent, unsigned slot, ViewNod
             other = copy;
         }
         if (is_left) {
-            parent->before[r] = other->before[count];
+            keys[r] = view_node_keys(other)[count];
             node_append(node, other, 0, count, node_key0(other, separator));
             node_take(other, 0, count);
         } else {
-            parent->before[r] = other->before[other->n - count];
+            keys[r] = view_node_keys(other)[other->n - count];
             node_prepend(node, other, count, node_key0(node, separator));
             node_take(other, other->n - count, count);
         }
@@ -356,22 +383,31 @@ static int node_balance(ViewEdit *edit, ViewNode *parent, unsigned slot, ViewNod
     return 0;
 }
 
-int path_refill(ViewEdit *edit, ViewPath *path, int level)
+int path_refill(ViewEdit *edit, int level)
 {
+    const ViewPath *path = &edit->path;
+    bool stale = level > 0;
+
     for (; level < path->top; level++) {
         ViewNode *node = path->node[level], *parent = path->node[level + 1];
 
         /* an only child is on the leftmost or rightmost path, where less is allowed; its parent is the next to be asked */
-        if (node->n < VIEW_NODE_MIN && parent->n > 1 &&
-            node_balance(edit, parent, path->slot[level + 1], node) < 0) {
-            return -ENOMEM;
+        if (node->n < node_max(node) / 4 && parent->n > 1) {
+            if (node_balance(edit, parent, path->slot[level + 1], node) < 0) {
+                return -ENOMEM;
+            }
+            stale = true;
         }
+    }
+    if (stale) {
+        path_forget(edit);
     }
     while (edit->root->level && edit->root->n == 1) {
         ViewNode *old = edit->root;
 
         edit->root = view_inner_children(old)[0];
         node_drop(edit, old);
+        path_forget(edit);
     }
     return 0;
 }

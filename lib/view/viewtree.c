@@ -28,7 +28,7 @@ const FlatRange *view_iter_first(ViewIter *it, const ViewNode *root, hwaddr addr
     it->top = (int)node->level;
     for (level = node->level; level; level--) {
         it->node[level] = node;
-        it->slot[level] = (uint8_t)view_node_slot(node, addr);
+        it->slot[level] = (uint8_t)view_inner_slot(node, addr);
         node = view_inner_children(node)[it->slot[level]];
 #ifdef FLATVIEW_SABOTAGE
         if (!node || node->level != level - 1) {
@@ -38,7 +38,7 @@ const FlatRange *view_iter_first(ViewIter *it, const ViewNode *root, hwaddr addr
 #endif
     }
     it->node[0] = node;
-    it->slot[0] = (uint8_t)view_node_slot(node, addr);
+    it->slot[0] = (uint8_t)view_leaf_slot(node, addr);
     r = &view_leaf_ranges(node)[it->slot[0]];
     /* It begins at or before addr, or it is the first that the leaf has. */
     return r->last >= addr ? r : view_iter_next(it);
@@ -116,7 +116,7 @@ static void check_leaf(Check *check, const ViewNode *leaf, hwaddr lo, hwaddr hi)
     for (i = 0; i < leaf->n; i++, r++) {
         must(r->first <= r->last, leaf, "a range ends before it begins");
         must(r->first >= lo && r->last <= hi, leaf, "a range straddles a division");
-        must(!i || leaf->before[i] == r->first - 1, leaf, "a leaf's key is not exact");
+        must(!i || view_node_keys(leaf)[i] == r->first - 1, leaf, "a leaf's key is not exact");
         must(!check->prev || check->prev->last < r->first, leaf, "ranges overlap or are not ascending");
         must(!check->prev || !flat_range_joins(check->prev, r), leaf, "two neighbours join");
         check->prev = r;
@@ -126,14 +126,15 @@ static void check_leaf(Check *check, const ViewNode *leaf, hwaddr lo, hwaddr hi)
 
 static void check_node(Check *check, const ViewNode *node, hwaddr lo, hwaddr hi, bool is_root)
 {
-    unsigned i;
+    const hwaddr *key = view_node_keys(node);
+    unsigned max = node->level ? VIEW_INNER_MAX : VIEW_LEAF_MAX, i;
 
-    must(node->n >= 1 && node->n <= VIEW_NODE_MAX, node, "number of entries");
-    must(is_root || lo == 0 || hi == UINT64_MAX || node->n >= VIEW_NODE_MIN, node, "too few entries");
+    must(node->n >= 1 && node->n <= max, node, "number of entries");
+    must(is_root || lo == 0 || hi == UINT64_MAX || node->n >= max / 4, node, "too few entries");
     must(!is_root || !node->level || node->n > 1, node, "a root with one child");
     must(node->level < VIEW_MAX_HEIGHT, node, "level");
-    for (i = node->n; i < VIEW_NODE_MAX; i++) {
-        must(node->before[i] == UINT64_MAX, node, "a key beyond the last entry");
+    for (i = node->n; i < max; i++) {
+        must(key[i] == UINT64_MAX, node, "a key beyond the last entry");
     }
     if (!node->level) {
         check_leaf(check, node, lo, hi);
@@ -141,8 +142,8 @@ static void check_node(Check *check, const ViewNode *node, hwaddr lo, hwaddr hi,
     }
     for (i = 0; i < node->n; i++) {
         const ViewNode *child = view_inner_children(node)[i];
-        hwaddr child_lo = i ? node->before[i] + 1 : lo;
-        hwaddr child_hi = i + 1 < node->n ? node->before[i + 1] : hi;
+        hwaddr child_lo = i ? key[i] + 1 : lo;
+        hwaddr child_hi = i + 1 < node->n ? key[i + 1] : hi;
 
         must(child_lo >= lo && child_lo <= child_hi && child_hi <= hi, node, "divisions are not ascending");
         must(child->level == node->level - 1, node, "a child of another level");

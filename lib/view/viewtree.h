@@ -3,11 +3,11 @@
  * viewtree.h - the persistent B+tree of ranges.
  *
  * Invariant of a published tree: never written again (R2); ranges disjoint, ascending, maximal (no two neighbours join);
- * all leaves at one depth; nodes hold VIEW_NODE_MIN to VIEW_NODE_MAX entries, except the root and the nodes on the
- * leftmost and the rightmost path, which may hold fewer, but never none.
+ * all leaves at one depth; nodes at least a quarter full (VIEW_LEAF_MIN, VIEW_INNER_MIN), except the root and those on
+ * the leftmost and the rightmost path, which may hold fewer entries, but never none.
  *
  * Separators: the children of a node divide its addresses among themselves, and no range straddles a division. Child i
- * owns (before[i], before[i + 1]]; the first child begins where the node begins, the last ends where it ends. So a
+ * owns (key[i], key[i + 1]]; the first child begins where the node begins, the last ends where it ends. So a
  * division may lie anywhere in the gap between two ranges: removing ranges never moves one, and a range that is added
  * across one moves just that one.
  *
@@ -23,44 +23,95 @@
 #include "base/retire.h"
 #include "view/flat_range.h"
 
-#define VIEW_NODE_MAX 16
-#define VIEW_NODE_MIN 4
-#define VIEW_MAX_HEIGHT 16 /* 14 * VIEW_NODE_MIN^14 ranges before a root of that height can split: never */
+#define VIEW_LEAF_MAX 16
+#define VIEW_INNER_MAX 32
+#define VIEW_LEAF_MIN (VIEW_LEAF_MAX / 4)
+#define VIEW_INNER_MIN (VIEW_INNER_MAX / 4)
+#define VIEW_MAX_HEIGHT 10 /* takes 30 * VIEW_INNER_MIN^7 * VIEW_LEAF_MIN ranges, beyond MEMORY_VIEW_MAX_RANGES */
 
+/*
+ * A node: the writer's line; VIEW_LEAF_MAX or VIEW_INNER_MAX keys; as many ranges or children.
+ *
+ * Key i, i > 0, is the greatest address that is left of entry i; in a leaf, exactly first - 1 of range i.
+ * UINT64_MAX beyond n, so that counting the keys below an address needs no n and no case for either end of the address
+ * space. Entry 0 needs no key: n and level stand in its place, on a line that is read anyway.
+ */
 typedef struct ViewNode {
-    RetireHead retire __attribute__((aligned(64))); /* the writer's line */
-    union {
-        struct {
-            uint32_t n;     /* entries; at least 1 */
-            uint32_t level; /* 0: a leaf */
-        };
-        /* before[i], i > 0: the greatest address that is left of entry i: in a leaf, exactly first - 1 of range i.
-           UINT64_MAX beyond n, so that counting the keys below an address needs no n and no case for either end of the
-           address space. An entry 0 needs no key; n and level stand in its place, on the line that is read anyway. */
-        hwaddr before[VIEW_NODE_MAX];
-    } __attribute__((aligned(64)));
-    /* a leaf is followed by FlatRange[VIEW_NODE_MAX], an inner node by ViewNode *[VIEW_NODE_MAX] */
+    RetireHead retire __attribute__((aligned(64)));
+    uint32_t n __attribute__((aligned(64))); /* entries; at least 1 */
+    uint32_t level;                          /* 0: a leaf */
 } ViewNode;
+
+#define VIEW_KEYS_OFFSET 64
+_Static_assert(offsetof(ViewNode, n) == VIEW_KEYS_OFFSET, "n and level are in the place of key 0");
+
+static inline hwaddr *view_node_keys(const ViewNode *node)
+{
+    return (hwaddr *)(void *)((uint8_t *)(uintptr_t)node + VIEW_KEYS_OFFSET);
+}
 
 static inline FlatRange *view_leaf_ranges(const ViewNode *node)
 {
-    return (FlatRange *)(void *)((uint8_t *)(uintptr_t)node + sizeof(ViewNode));
+    return (FlatRange *)(void *)(view_node_keys(node) + VIEW_LEAF_MAX);
 }
 
 static inline ViewNode **view_inner_children(const ViewNode *node)
 {
-    return (ViewNode **)(void *)((uint8_t *)(uintptr_t)node + sizeof(ViewNode));
+    return (ViewNode **)(void *)(view_node_keys(node) + VIEW_INNER_MAX);
 }
 
-/* Index of the entry that owns addr: the last one that does not begin after it, else 0. Branch-free. */
-static inline unsigned view_node_slot(const ViewNode *node, hwaddr addr)
+/*
+ * Index of the entry that owns addr: the last one that does not begin after it, else 0. Branch-free: it counts keys, first
+ * every fourth, then the three between. Counting all of them costs more instructions and is no faster even for one
+ * look-up alone; halving has one more load in a row for each bit; both were measured (bench/viewtree_bench.c).
+ */
+static inline unsigned view_leaf_slot(const ViewNode *leaf, hwaddr addr)
 {
-    unsigned i, count = 0;
+    const hwaddr *key = view_node_keys(leaf);
+    unsigned s = 0;
 
-    for (i = 1; i < VIEW_NODE_MAX; i++) {
-        count += node->before[i] < addr;
-    }
-    return count;
+    s += key[4] < addr;
+    s += key[8] < addr;
+    s += key[12] < addr;
+    key += s * 4;
+    s *= 4;
+    s += key[1] < addr;
+    s += key[2] < addr;
+    s += key[3] < addr;
+    return s;
+}
+
+static inline unsigned view_inner_slot(const ViewNode *inner, hwaddr addr)
+{
+    const hwaddr *key = view_node_keys(inner);
+    unsigned s = 0, t = 0; /* two sums, so that an addition waits for half of the others */
+
+    s += key[4] < addr;
+    t += key[8] < addr;
+    s += key[12] < addr;
+    t += key[16] < addr;
+    s += key[20] < addr;
+    t += key[24] < addr;
+    s += key[28] < addr;
+    s += t;
+    key += s * 4;
+    s *= 4;
+    s += key[1] < addr;
+    s += key[2] < addr;
+    s += key[3] < addr;
+    return s;
+}
+
+/* Down one level towards addr. A cold node costs one miss this way, and not one for its keys and one for its child. */
+static inline ViewNode *view_inner_child(const ViewNode *inner, hwaddr addr)
+{
+    ViewNode **children = view_inner_children(inner);
+
+    __builtin_prefetch(&children[0]);
+    __builtin_prefetch(&children[8]);
+    __builtin_prefetch(&children[16]);
+    __builtin_prefetch(&children[24]);
+    return children[view_inner_slot(inner, addr)];
 }
 
 /* The range that holds addr, or NULL. root may be NULL (an empty tree). Any thread that may see root. */
@@ -73,14 +124,14 @@ static inline const FlatRange *view_find(const ViewNode *root, hwaddr addr)
         return NULL;
     }
     while (node->level) {
-        node = view_inner_children(node)[view_node_slot(node, addr)];
+        node = view_inner_child(node, addr);
 #ifdef FLATVIEW_SABOTAGE
         if (!node) {
             return NULL; /* a view published too early: the checker must live to tell */
         }
 #endif
     }
-    r = &view_leaf_ranges(node)[view_node_slot(node, addr)];
+    r = &view_leaf_ranges(node)[view_leaf_slot(node, addr)];
 #ifdef FLATVIEW_SABOTAGE
     if (!node->n || !r->mr) {
         return NULL;
@@ -102,6 +153,15 @@ const FlatRange *view_iter_first(ViewIter *it, const ViewNode *root, hwaddr addr
 const FlatRange *view_iter_next(ViewIter *it);
 
 /* ---- changing ---- */
+/* From the root to the leaf where the last change was; arrays go by level. Private to viewnode.c and viewedit.c. */
+typedef struct ViewPath {
+    ViewNode *node[VIEW_MAX_HEIGHT];
+    hwaddr lo[VIEW_MAX_HEIGHT], hi[VIEW_MAX_HEIGHT]; /* the addresses that node[level] owns */
+    uint8_t slot[VIEW_MAX_HEIGHT];                   /* of node[level - 1] in node[level]; [0] is not used */
+    int top;                                         /* level of the root; -1: nowhere */
+    int ours;                                        /* nodes of this level and above are known to be the edit's own */
+} ViewPath;
+
 typedef struct ViewEdit {
     ViewNode *root;         /* NULL: empty */
     size_t n_ranges;
@@ -111,6 +171,7 @@ typedef struct ViewEdit {
                                line is touched. */
     uint64_t steps;         /* fills and clears, for the caller's budget */
     hwaddr run_first, run_last; /* ends of the range that was added last: where a run of insertions is */
+    ViewPath path;
 } ViewEdit;
 
 /* base: a published tree (or NULL) of n_ranges ranges; gen: newer than every node in it. */

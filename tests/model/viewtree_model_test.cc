@@ -133,7 +133,7 @@ struct Plan {
     unsigned commits, changes; /* changes in a commit: 1 to this */
     unsigned span;             /* cells in one change: 1 to this */
     unsigned clears;           /* of 8 changes */
-    unsigned regions;
+    unsigned regions, region_step;
 };
 
 void run(const Plan &plan)
@@ -164,7 +164,7 @@ void run(const Plan &plan)
             } else {
                 /* Often the offset is the address, so that pieces of one region join. */
                 VtRange r = {plan.edges[from], model.last_of(to), random() % 4 ? plan.edges[from] : random() % 1024,
-                             uint32_t(random() % plan.regions), uint32_t(random() % 8 == 0)};
+                             uint32_t(random() % plan.regions * plan.region_step), uint32_t(random() % 8 == 0)};
                 ASSERT_EQ(vt_fill(line, &r), 0);
                 model.fill(from, to, r);
             }
@@ -244,21 +244,21 @@ std::vector<uint64_t> sparse(unsigned n, unsigned seed)
 TEST(ViewtreeModel, SmallSpaceWithFewRegionsJoinsAndSplits)
 {
     for (unsigned seed = 1; seed <= 6; seed++) {
-        run(Plan{seed, dense(64), 300, 4, 24, 3, 2});
+        run(Plan{seed, dense(64), 300, 4, 24, 3, 2, 1});
     }
 }
 
 TEST(ViewtreeModel, BytewiseRangesFillManyLeaves)
 {
     for (unsigned seed = 1; seed <= 4; seed++) {
-        run(Plan{seed, dense(600), 150, 40, 3, 2, 7});
+        run(Plan{seed, dense(600), 150, 40, 3, 2, 7, 1});
     }
 }
 
 TEST(ViewtreeModel, WideClearsDropSubtrees)
 {
     for (unsigned seed = 1; seed <= 4; seed++) {
-        Plan plan{seed, dense(1500), 60, 200, 2, 0, 60};
+        Plan plan{seed, dense(1500), 60, 200, 2, 0, 60, 1};
         plan.clears = 1;
         plan.span = seed % 2 ? 2 : 700;
         run(plan);
@@ -268,13 +268,13 @@ TEST(ViewtreeModel, WideClearsDropSubtrees)
 TEST(ViewtreeModel, SparseAddressesUpToBothEnds)
 {
     for (unsigned seed = 1; seed <= 6; seed++) {
-        run(Plan{seed, sparse(300, seed), 150, 30, 12, 3, 5});
+        run(Plan{seed, sparse(300, seed), 150, 30, 12, 3, 5, 2});
     }
 }
 
 TEST(ViewtreeModel, OneWholeSpaceRangeIsCutAndHealed)
 {
     for (unsigned seed = 1; seed <= 4; seed++) {
-        run(Plan{seed, sparse(120, 100 + seed), 200, 3, 120, 5, 1});
+        run(Plan{seed, sparse(120, 100 + seed), 200, 3, 120, 5, 1, 2});
     }
 }

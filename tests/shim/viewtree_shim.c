@@ -36,8 +36,11 @@ static FlatRange to_flat(VtLine *line, const VtRange *r)
         .mr = &line->region[r->region],
         .offset = r->offset,
         .flags = r->flags,
-        .host = (uint8_t *)((uintptr_t)line->host + r->offset),
     };
+
+    if (r->region % 2) {
+        f.host = line->host + r->offset;
+    }
 
     return f;
 }
@@ -47,7 +50,7 @@ static VtRange from_flat(VtLine *line, const FlatRange *f)
     VtRange r = {f->first, f->last, f->offset, (uint32_t)(f->mr - line->region), f->flags};
 
     /* host and offset move together */
-    assert(f->host == (uint8_t *)((uintptr_t)line->host + f->offset));
+    assert(f->host == (r.region % 2 ? line->host + f->offset : NULL));
     return r;
 }
 

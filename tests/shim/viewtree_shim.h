@@ -16,11 +16,11 @@
 extern "C" {
 #endif
 
-enum { VT_REGIONS = 64, VT_NODE_MAX = 16 };
+enum { VT_REGIONS = 64 };
 
 typedef struct VtRange {
     uint64_t first, last, offset;
-    uint32_t region; /* below VT_REGIONS */
+    uint32_t region; /* below VT_REGIONS; odd ones have host memory, which no offset may leave far behind */
     uint32_t flags;
 } VtRange;
 

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/* Address spaces: which view each sees, and who shares one. */
+#include "machine.h"
+
+#include <cerrno>
+
+namespace {
+
+class Space : public Machine {
+protected:
+    bool share(AddressSpace *x, AddressSpace *y)
+    {
+        memory_read_begin();
+        bool same = address_space_current(x) == address_space_current(y);
+        memory_read_end();
+        return same;
+    }
+};
+
+TEST_F(Space, RootsThatShowTheSameShareOneView)
+{
+    MemoryRegion bus, window;
+    AddressSpace direct = {}, master = {};
+    ASSERT_EQ(0, address_space_init(&direct, &root, "direct"));
+    EXPECT_TRUE(share(&as, &direct));
+    ASSERT_EQ(0, memory_region_init(&bus, "bus master container", UINT64_MAX));
+    ASSERT_EQ(0, memory_region_init_alias(&window, "bus master", &root, 0, UINT64_MAX));
+    ASSERT_EQ(0, memory_region_set_enabled(&window, false));
+    ASSERT_EQ(0, memory_region_add_subregion(&bus, 0, &window));
+    ASSERT_EQ(0, address_space_init(&master, &bus, "dev"));
+    EXPECT_EQ("", text_of(&master));
+    ASSERT_EQ(0, memory_region_set_enabled(&window, true));
+    EXPECT_TRUE(share(&as, &master)) << "through the container and the alias";
+    ASSERT_EQ(0, memory_region_set_address(&dev[0].mr, 0x5000));
+    EXPECT_TRUE(share(&as, &master));
+    EXPECT_EQ(text_of(&as), text_of(&master));
+    ASSERT_EQ(0, memory_region_set_alias_offset(&window, 0x1000));
+    EXPECT_FALSE(share(&as, &master));
+    EXPECT_EQ("1000-10ff b@0 2000-20ff c@0 4000-40ff a@0", text_of(&master));
+    ASSERT_EQ(0, memory_region_set_alias_offset(&window, 0));
+    EXPECT_TRUE(share(&as, &master));
+    ASSERT_EQ(0, memory_region_set_enabled(&window, false));
+    EXPECT_EQ("", text_of(&master));
+    ASSERT_EQ(0, address_space_destroy(&master, nullptr));
+    ASSERT_EQ(0, address_space_destroy(&direct, nullptr));
+    ASSERT_EQ(0, memory_region_del_subregion(&bus, &window));
+    ASSERT_EQ(0, memory_region_destroy(&window));
+    ASSERT_EQ(0, memory_region_destroy(&bus));
+    ASSERT_EQ(0, memory_region_quiesce(&window));
+    ASSERT_EQ(0, memory_region_quiesce(&bus));
+}
+
+TEST_F(Space, ASecondChildBesideAnOnlyOneKeepsTheView)
+{
+    MemoryRegion top;
+    Device late;
+    AddressSpace over = {};
+    ASSERT_EQ(0, memory_region_init(&top, "top", UINT64_MAX));
+    ASSERT_EQ(0, address_space_destroy(&as, nullptr));
+    ASSERT_EQ(0, memory_region_add_subregion(&top, 0, &root));
+    ASSERT_EQ(0, address_space_init(&over, &top, "over"));
+    FlatView *before = address_space_get_flatview(&over);
+    EXPECT_EQ(&root, flatview_root(before)) << "the only child stands for the container";
+    device_init(&late, "late", 0x10);
+    ASSERT_EQ(0, memory_region_add_subregion_overlap(&top, 0x2000, &late.mr, 1));
+    EXPECT_EQ("1000-10ff a@0 2000-200f late@0 2010-20ff b@10 3000-30ff c@0", text_of(&over));
+    FlatView *after = address_space_get_flatview(&over);
+    EXPECT_EQ(&top, flatview_root(after));
+    int differences = 0;
+    flatview_diff(
+        before, after,
+        [](const MemoryRegionSection *, const MemoryRegionSection *, void *arg) { return ++*(int *)arg, 0; },
+        &differences);
+    EXPECT_EQ(3, differences) << "b before, late and b after: nothing else was rendered anew";
+    ASSERT_EQ(0, memory_transaction_begin());
+    ASSERT_EQ(0, memory_region_del_subregion(&top, &late.mr));
+    MemoryRegionSection s;
+    ASSERT_EQ(1, address_space_find_staged(&over, 0x2000, &s));
+    EXPECT_EQ(&dev[1].mr, s.mr);
+    memory_transaction_abort();
+    EXPECT_EQ("1000-10ff a@0 2000-200f late@0 2010-20ff b@10 3000-30ff c@0", text_of(&over));
+    ASSERT_EQ(0, memory_region_del_subregion(&top, &late.mr));
+    EXPECT_EQ("1000-10ff a@0 2000-20ff b@0 3000-30ff c@0", text_of(&over));
+    flatview_unref(before);
+    flatview_unref(after);
+    ASSERT_EQ(0, address_space_destroy(&over, nullptr));
+    ASSERT_EQ(0, memory_region_del_subregion(&top, &root));
+    ASSERT_EQ(0, memory_region_destroy(&top));
+    ASSERT_EQ(0, memory_region_destroy(&late.mr));
+    ASSERT_EQ(0, memory_region_quiesce(&top));
+    ASSERT_EQ(0, memory_region_quiesce(&late.mr));
+    ASSERT_EQ(0, address_space_init(&as, &root, "memory")); /* for TearDown() */
+}
+
+TEST_F(Space, SubstitutionNeverChangesWhatIsSeen)
+{
+    MemoryRegion bus, window, attic;
+    AddressSpace other = {};
+    ASSERT_EQ(0, memory_region_init(&bus, "bus", UINT64_MAX));
+    ASSERT_EQ(0, memory_region_init(&attic, "attic", UINT64_MAX));
+    ASSERT_EQ(0, memory_region_init_alias(&window, "window", &dev[0].mr, 0, UINT64_MAX));
+    ASSERT_EQ(0, memory_region_add_subregion(&bus, 0, &window));
+    ASSERT_EQ(0, address_space_init(&other, &bus, "other"));
+    EXPECT_EQ("0-ff a@0", text_of(&other)) << "not at the offset that a has in root";
+    ASSERT_EQ(0, memory_region_set_readonly(&window, true));
+    EXPECT_EQ("0-ff a@0r", text_of(&other)) << "what the alias adds is not dropped";
+    ASSERT_EQ(0, address_space_destroy(&other, nullptr));
+    ASSERT_EQ(0, memory_region_del_subregion(&bus, &window));
+    ASSERT_EQ(0, memory_region_destroy(&window));
+    ASSERT_EQ(0, memory_region_destroy(&bus));
+    ASSERT_EQ(0, memory_region_destroy(&attic));
+    ASSERT_EQ(0, memory_region_quiesce(&window));
+    ASSERT_EQ(0, memory_region_quiesce(&bus));
+    ASSERT_EQ(0, memory_region_quiesce(&attic));
+}
+
+TEST_F(Space, InitInsideATransactionAppearsAtCommitAndVanishesAtAbort)
+{
+    AddressSpace late = {};
+    ASSERT_EQ(0, memory_transaction_begin());
+    ASSERT_EQ(0, address_space_init(&late, &root, "late"));
+    EXPECT_EQ("", text_of(&late));
+    EXPECT_EQ(-EBUSY, address_space_destroy(&late, nullptr)) << "not inside a transaction";
+    ASSERT_EQ(0, memory_transaction_commit());
+    EXPECT_EQ(text_of(&as), text_of(&late));
+    ASSERT_EQ(0, address_space_destroy(&late, nullptr));
+
+    AddressSpace never = {};
+    ASSERT_EQ(0, memory_transaction_begin());
+    ASSERT_EQ(0, address_space_init(&never, &root, "never"));
+    MemoryRegionSection s;
+    EXPECT_EQ(1, address_space_find_staged(&never, 0x1000, &s));
+    memory_transaction_abort();
+    EXPECT_EQ(-EINVAL, address_space_destroy(&never, nullptr));
+    int spaces = 0;
+    address_space_foreach([](AddressSpace *, void *arg) { return ++*(int *)arg, 0; }, &spaces);
+    EXPECT_EQ(1, spaces);
+}
+
+TEST_F(Space, AnEmptySpaceHasAViewToo)
+{
+    MemoryRegion nothing;
+    AddressSpace empty = {};
+    uint32_t value = 7;
+    ASSERT_EQ(0, memory_region_init(&nothing, "nothing", UINT64_MAX));
+    ASSERT_EQ(0, address_space_init(&empty, &nothing, "empty"));
+    FlatView *view = address_space_get_flatview(&empty);
+    EXPECT_EQ(0u, flatview_count(view));
+    EXPECT_EQ(nullptr, flatview_root(view));
+    flatview_unref(view);
+    EXPECT_EQ(MEMTX_DECODE_ERROR, address_space_ldl_le(&empty, 0, MEMTXATTRS_UNSPECIFIED, &value));
+    EXPECT_EQ(7u, value);
+    EXPECT_EQ(-EBUSY, memory_region_destroy(&nothing)) << "the root of a space";
+    static int released;
+    released = 0;
+    ASSERT_EQ(0, address_space_destroy(&empty, [](AddressSpace *) { released++; }));
+    ASSERT_EQ(0, memory_reclaim());
+    ASSERT_EQ(0, memory_reclaim());
+    EXPECT_EQ(1, released);
+    ASSERT_EQ(0, memory_region_destroy(&nothing));
+    ASSERT_EQ(0, memory_region_quiesce(&nothing));
+}
+
+} // namespace
