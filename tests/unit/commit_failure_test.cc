@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every allocation of every kind of change fails once, the first, the second, and so on until the change succeeds: each
+ * failure must be -ENOMEM, with the tree, the views, the mirror and the amount of memory as they were.
+ *
+ * The library keeps some vectors from transaction to transaction; so each change is tried twice, the second time on a
+ * machine whose vectors have been used, and memory is compared after a first failed round has filled them.
+ */
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <functional>
+#include <map>
+#include <string>
+
+#include <flatview/memory.h>
+
+#include "api/machine.h"
+#include "shim/mem_shim.h"
+
+namespace {
+
+struct Mirror {
+    MemoryListener listener;
+    std::map<hwaddr, std::pair<hwaddr, MemoryRegion *>> ranges;
+    int balance; /* begins less commits and aborts */
+};
+
+Mirror *mirror_of(MemoryListener *l)
+{
+    return reinterpret_cast<Mirror *>(l);
+}
+
+class CommitFailure : public Machine {
+protected:
+    void SetUp() override
+    {
+        Machine::SetUp();
+        ASSERT_EQ(0, memory_region_init(&bus, "bus", UINT64_MAX));
+        ASSERT_EQ(0, memory_region_init_alias(&window, "window", &root, 0, UINT64_MAX));
+        ASSERT_EQ(0, memory_region_add_subregion(&bus, 0, &window));
+        ASSERT_EQ(0, address_space_init(&master, &bus, "master"));
+        for (unsigned i = 0; i < 40; i++) { /* enough for a tree with inner nodes */
+            device_init(&many[i], "m", 0x10);
+            ASSERT_EQ(0, memory_region_add_subregion(&root, 0x10000 + i * 0x20u, &many[i].mr));
+        }
+        device_init(&spare, "spare", 0x8000);
+        for (auto m : {&mirror, &mirror2}) {
+            *m = Mirror();
+            m->listener.begin = [](MemoryListener *l) { mirror_of(l)->balance++; };
+            m->listener.prepare = [](MemoryListener *, const MemoryDelta *) { return 0; };
+            m->listener.abort = [](MemoryListener *l, const MemoryDelta *) { mirror_of(l)->balance--; };
+            m->listener.commit = [](MemoryListener *l) { mirror_of(l)->balance--; };
+            m->listener.region_add = [](MemoryListener *l, const MemoryRegionSection *s) {
+                mirror_of(l)->ranges[s->offset_within_address_space] = {s->last, s->mr};
+            };
+            m->listener.region_del = [](MemoryListener *l, const MemoryRegionSection *s) {
+                EXPECT_EQ(1u, mirror_of(l)->ranges.erase(s->offset_within_address_space));
+            };
+        }
+        ASSERT_EQ(0, memory_listener_register(&mirror.listener, &as));
+        ASSERT_EQ(0, memory_listener_register(&mirror2.listener, &master));
+    }
+
+    void TearDown() override
+    {
+        ASSERT_EQ(0, memory_listener_unregister(&mirror.listener));
+        ASSERT_EQ(0, memory_listener_unregister(&mirror2.listener));
+        ASSERT_EQ(0, address_space_destroy(&master, nullptr));
+        for (auto &m : many) {
+            ASSERT_EQ(0, memory_region_del_subregion(&root, &m.mr));
+            ASSERT_EQ(0, memory_region_destroy(&m.mr));
+        }
+        if (memory_region_get_parent(&spare.mr)) {
+            ASSERT_EQ(0, memory_region_del_subregion(&root, &spare.mr));
+        }
+        ASSERT_EQ(0, memory_region_destroy(&spare.mr));
+        ASSERT_EQ(0, memory_region_del_subregion(&bus, &window));
+        ASSERT_EQ(0, memory_region_destroy(&window));
+        ASSERT_EQ(0, memory_region_destroy(&bus));
+        ASSERT_EQ(0, memory_region_quiesce(&window));
+        ASSERT_EQ(0, memory_region_quiesce(&bus));
+        ASSERT_EQ(0, memory_region_quiesce(&spare.mr));
+        for (auto &m : many) {
+            ASSERT_EQ(0, memory_region_quiesce(&m.mr));
+        }
+        Machine::TearDown();
+    }
+
+    std::string everything()
+    {
+        std::ostringstream out;
+        out << text_of(&as) << "|" << text_of(&master) << "|" << generation_of(&as) << "|" << generation_of(&master);
+        for (auto m : {&mirror, &mirror2}) {
+            out << "|" << m->balance;
+            for (auto &r : m->ranges) {
+                out << " " << std::hex << r.first << "-" << r.second.first << memory_region_name(r.second.second);
+            }
+        }
+        return out.str();
+    }
+
+    uint64_t settled_bytes()
+    {
+        EXPECT_EQ(0, memory_reclaim());
+        EXPECT_EQ(0, memory_reclaim());
+        return mem_shim_live_bytes();
+    }
+
+    /* change returns 0 or an error; undo takes a success back. Returns how many failures it took. */
+    unsigned fail_everywhere(const std::function<int()> &change, const std::function<void()> &undo)
+    {
+        unsigned failures = 0;
+
+        for (int sticky = 0; sticky < 2; sticky++) {
+            std::string before = everything();
+            uint64_t bytes = 0;
+            for (unsigned nth = 1;; nth++) {
+                mem_shim_fail_nth(nth, sticky);
+                int err = change();
+                mem_shim_fail_nth(0, false);
+                if (err == 0) {
+                    break;
+                }
+                failures++;
+                EXPECT_EQ(-ENOMEM, err) << "allocation " << nth;
+                EXPECT_EQ(before, everything()) << "allocation " << nth;
+                EXPECT_EQ(0u, memory_transaction_depth());
+                if (nth > 1) {
+                    EXPECT_GE(bytes, settled_bytes() - 65536) << "allocation " << nth; /* vectors that are kept */
+                }
+                bytes = settled_bytes();
+                if (testing::Test::HasFailure() || nth > 10000) {
+                    ADD_FAILURE() << "gave up";
+                    return failures;
+                }
+            }
+            EXPECT_NE(before, everything()) << "in the end it took place";
+            undo();
+        }
+        return failures;
+    }
+
+    MemoryRegion bus, window;
+    Device many[40], spare;
+    AddressSpace master = {};
+    Mirror mirror, mirror2;
+};
+
+TEST_F(CommitFailure, AddingARegion)
+{
+    EXPECT_GT(fail_everywhere([&] { return memory_region_add_subregion_overlap(&root, 0xf000, &spare.mr, -1); },
+                              [&] { ASSERT_EQ(0, memory_region_del_subregion(&root, &spare.mr)); }),
+              4u);
+}
+
+TEST_F(CommitFailure, MovingARegion)
+{
+    EXPECT_GT(fail_everywhere([&] { return memory_region_set_address(&many[20].mr, 0x9000000); },
+                              [&] { ASSERT_EQ(0, memory_region_set_address(&many[20].mr, 0x10000 + 20 * 0x20)); }),
+              4u);
+}
+
+TEST_F(CommitFailure, ATransactionOfMany)
+{
+    EXPECT_GT(fail_everywhere(
+                  [&] {
+                      int err = memory_transaction_begin();
+                      if (err < 0) {
+                          return err;
+                      }
+                      for (unsigned i = 0; i < 40 && err == 0; i += 3) {
+                          err = memory_region_set_address(&many[i].mr, 0x800000 + i * 0x100);
+                      }
+                      if (err == 0) {
+                          err = memory_region_del_subregion(&root, &dev[1].mr);
+                      }
+                      if (err == 0) {
+                          err = memory_region_add_subregion(&root, 0x7000, &spare.mr);
+                      }
+                      if (err < 0) {
+                          memory_transaction_abort();
+                          return err;
+                      }
+                      return memory_transaction_commit();
+                  },
+                  [&] {
+                      ASSERT_EQ(0, memory_transaction_begin());
+                      for (unsigned i = 0; i < 40; i += 3) {
+                          ASSERT_EQ(0, memory_region_set_address(&many[i].mr, 0x10000 + i * 0x20));
+                      }
+                      ASSERT_EQ(0, memory_region_add_subregion(&root, 0x2000, &dev[1].mr));
+                      ASSERT_EQ(0, memory_region_del_subregion(&root, &spare.mr));
+                      ASSERT_EQ(0, memory_transaction_commit());
+                  }),
+              8u);
+}
+
+TEST_F(CommitFailure, TurningASpaceToAViewOfItsOwn)
+{
+    EXPECT_GT(fail_everywhere([&] { return memory_region_set_alias_offset(&window, 0x1000); },
+                              [&] { ASSERT_EQ(0, memory_region_set_alias_offset(&window, 0)); }),
+              4u);
+}
+
+TEST_F(CommitFailure, AStagedLookUpThatFailsLeavesTheTransactionWhole)
+{
+    EXPECT_GT(fail_everywhere(
+                  [&] {
+                      int err = memory_transaction_begin();
+                      MemoryRegionSection s;
+                      if (err < 0) {
+                          return err;
+                      }
+                      err = memory_region_set_address(&dev[0].mr, 0x5000);
+                      if (err == 0) {
+                          err = address_space_find_staged(&as, 0x5000, &s);
+                          if (err == -ENOMEM) {
+                              mem_shim_fail_nth(0, false);
+                              EXPECT_EQ(1, address_space_find_staged(&as, 0x5000, &s)) << "asking again helps";
+                              EXPECT_EQ(&dev[0].mr, s.mr);
+                          }
+                      }
+                      if (err < 0) {
+                          memory_transaction_abort();
+                          return err;
+                      }
+                      return memory_transaction_commit();
+                  },
+                  [&] { ASSERT_EQ(0, memory_region_set_address(&dev[0].mr, 0x1000)); }),
+              4u);
+}
+
+TEST_F(CommitFailure, MakingASpaceAndRegisteringAListener)
+{
+    AddressSpace late = {};
+    Mirror third = {};
+    unsigned failures = 0;
+
+    for (unsigned nth = 1;; nth++) {
+        std::string before = everything();
+        mem_shim_fail_nth(nth, false);
+        int err = address_space_init(&late, &bus, "late");
+        mem_shim_fail_nth(0, false);
+        EXPECT_EQ(before, everything());
+        if (err == 0) {
+            break;
+        }
+        failures++;
+        ASSERT_EQ(-ENOMEM, err);
+        ASSERT_EQ(-EINVAL, address_space_destroy(&late, nullptr));
+    }
+    EXPECT_GT(failures, 2u);
+    third.listener = mirror.listener;
+    third.listener.space = nullptr;
+    third.listener.state = 0;
+    third.listener.next = third.listener.prev = nullptr;
+    for (unsigned nth = 1;; nth++) {
+        mem_shim_fail_nth(nth, true);
+        int err = memory_listener_register(&third.listener, &late);
+        mem_shim_fail_nth(0, false);
+        if (err == 0) {
+            break;
+        }
+        ASSERT_EQ(-ENOMEM, err);
+        ASSERT_EQ(0, third.balance);
+        ASSERT_TRUE(third.ranges.empty());
+    }
+    EXPECT_EQ(third.ranges, mirror.ranges);
+    mem_shim_fail_nth(1, true);
+    EXPECT_EQ(0, memory_listener_unregister(&third.listener)) << "needs no memory";
+    mem_shim_fail_nth(0, false);
+    EXPECT_TRUE(third.ranges.empty());
+    ASSERT_EQ(0, address_space_destroy(&late, nullptr));
+}
+
+TEST_F(CommitFailure, AbortNeedsNoMemory)
+{
+    std::string before = everything();
+    MemoryRegionSection s;
+    ASSERT_EQ(0, memory_transaction_begin());
+    ASSERT_EQ(0, memory_region_set_alias_offset(&window, 0x1000));
+    ASSERT_EQ(0, memory_region_set_address(&dev[0].mr, 0x5000));
+    ASSERT_EQ(1, address_space_find_staged(&as, 0x5000, &s));
+    ASSERT_EQ(0, memory_transaction_begin());
+    ASSERT_EQ(0, memory_region_del_subregion(&root, &many[3].mr));
+    mem_shim_fail_nth(1, true);
+    memory_transaction_abort();
+    memory_transaction_abort();
+    mem_shim_fail_nth(0, false);
+    EXPECT_EQ(before, everything());
+}
+
+TEST_F(CommitFailure, MakingRegions)
+{
+    MemoryRegion mr;
+    const std::function<int()> inits[] = {
+        [&] { return memory_region_init(&mr, "x", 1); },
+        [&] { return memory_region_init_io(&mr, device_ops(), "x", 1); },
+        [&] { return memory_region_init_ram(&mr, "x", 0x2000); },
+        [&] { return memory_region_init_ram_memfd(&mr, "x", 0x2000); },
+        [&] { return memory_region_init_rom(&mr, "x", 0x2000); },
+        [&] { return memory_region_init_alias(&mr, "x", &root, 0, 0x2000); },
+    };
+    for (auto &init : inits) {
+        unsigned failures = 0;
+        for (unsigned nth = 1;; nth++) {
+            uint64_t bytes = settled_bytes();
+            mem_shim_fail_nth(nth, false);
+            int err = init();
+            mem_shim_fail_nth(0, false);
+            if (err == 0) {
+                break;
+            }
+            failures++;
+            ASSERT_EQ(-ENOMEM, err);
+            ASSERT_EQ(bytes, settled_bytes());
+        }
+        EXPECT_GE(failures, 1u);
+        ASSERT_EQ(0, memory_region_destroy(&mr));
+        ASSERT_EQ(0, memory_region_quiesce(&mr));
+    }
+}
+
+} // namespace
