@@ -9,10 +9,12 @@
  * Established by: mem_alloc() and mem_free(), on this thread's own cache line: no shared store on the commit path.
  * Relied on by:   mem_live_bytes(), for which the sum is exact while nobody allocates.
  *
- * jemalloc: an arena of our own keeps nodes together and apart from the host's objects, and makes their bytes countable from
- * outside. A bare MALLOCX_ARENA bypasses thread caches and takes the arena's lock each time, and a thread's automatic
- * cache belongs to another arena; therefore each thread that allocates has an explicit cache, which is filled from our
- * arena. It dies with the thread. A thread without one (jemalloc has 4094) works, more slowly.
+ * jemalloc: an arena of our own keeps nodes together and apart from the host's objects, and lets its owner be seen in
+ * jemalloc's statistics. Naming an arena bypasses jemalloc's thread caches. Explicit ones (tcache.create) would do, but
+ * mem_cache.h is several times cheaper, which counts on the commit path; so jemalloc serves what the cache has not.
+ *
+ * libc: every block comes straight from the C library and goes straight back, so that sanitizers and valgrind see each
+ * lifetime as it is.
  */
 #include "base/mem.h"
 
@@ -23,6 +25,7 @@
 #include <string.h>
 
 #include "base/lock.h"
+#include "base/mem_cache.h"
 #include "base/sabotage.h"
 
 #ifdef FLATVIEW_ALLOCATOR_JEMALLOC
@@ -31,19 +34,17 @@
 
 enum {
     FRESH,    /* not seen before: attach at the next call */
-    ATTACHED, /* in the list, with a cache */
+    ATTACHED, /* in the list */
     ALONE,    /* no list, no cache: the thread is ending, or there was no memory to attach it */
 };
 
 typedef struct MemThread {
     int state;
-    int alloc_flags, free_flags; /* jemalloc's */
-    unsigned cache;              /* jemalloc's number of it; meaningful if has_cache */
-    bool has_cache;
     bool fail_sticky;
     uint64_t live;    /* atomic for mem_live_bytes(); written by the thread only; may wrap below zero */
     uint64_t allocs;  /* attempts since mem_fail_nth() */
     uint64_t fail_at; /* which of them fails; 0: none */
+    MemCache *cache;  /* NULL: none */
     struct MemThread *next, **pprev;
 } MemThread;
 
@@ -57,15 +58,15 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
 static int key_error;
 
-#define ALIGN_BIG 64u
-
 /* The bytes really asked for: whole cache lines from one line up. */
 static inline size_t rounded(size_t size)
 {
-    return size >= ALIGN_BIG ? (size + ALIGN_BIG - 1) & ~(size_t)(ALIGN_BIG - 1) : size;
+    return size >= MEM_LINE ? (size + MEM_LINE - 1) & ~(size_t)(MEM_LINE - 1) : size;
 }
 
 #ifdef FLATVIEW_ALLOCATOR_JEMALLOC
+
+enum { BACKEND_IS_CACHED = true };
 
 static int arena_flags; /* MALLOCX_ARENA(), or 0 if there was no memory for one: then the default arena serves */
 
@@ -79,91 +80,61 @@ static void backend_init(void)
     }
 }
 
-static void backend_alone(MemThread *t)
+/* The same for both calls: a sized free must be told the alignment too, it decides the size class. */
+static int size_flags(size_t size)
 {
-    t->has_cache = false;
-    t->free_flags = MALLOCX_TCACHE_NONE;
-    t->alloc_flags = arena_flags | MALLOCX_TCACHE_NONE;
+    return MALLOCX_TCACHE_NONE | (size >= MEM_LINE ? MALLOCX_ALIGN(MEM_LINE) : MALLOCX_ALIGN(16));
 }
 
-static void backend_attach(MemThread *t)
+static void *backend_alloc(size_t size, bool zero)
 {
-    size_t len = sizeof(t->cache);
-
-    if (mallctl("tcache.create", &t->cache, &len, NULL, 0)) {
-        backend_alone(t);
-        return;
-    }
-    t->has_cache = true;
-    t->free_flags = MALLOCX_TCACHE(t->cache);
-    t->alloc_flags = arena_flags | MALLOCX_TCACHE(t->cache);
+    return mallocx(size, arena_flags | size_flags(size) | (zero ? MALLOCX_ZERO : 0));
 }
 
-static void backend_detach(MemThread *t)
+static void backend_free(void *ptr, size_t size)
 {
-    if (t->has_cache) {
-        mallctl("tcache.destroy", NULL, NULL, &t->cache, sizeof(t->cache));
-    }
-    backend_alone(t);
-}
-
-/* Whole lines need no MALLOCX_ALIGN, which would cost a third more: up to 256 the multiples of 64 are size classes, above
-   every class is a multiple of 64, and a slab begins on a page. */
-static inline void *backend_alloc(MemThread *t, size_t size, bool zero)
-{
-    return mallocx(size, t->alloc_flags | (zero ? MALLOCX_ZERO : 0));
-}
-
-static inline void backend_free(MemThread *t, void *ptr, size_t size)
-{
-    sdallocx(ptr, size, t->free_flags);
+    sdallocx(ptr, size, size_flags(size));
 }
 
 #else
+
+enum { BACKEND_IS_CACHED = false };
 
 static void backend_init(void)
 {
 }
 
-static void backend_attach(MemThread *t)
+static void *backend_alloc(size_t size, bool zero)
 {
-    (void)t;
+    void *ptr = size >= MEM_LINE ? aligned_alloc(MEM_LINE, size) : malloc(size);
+
+    return ptr && zero ? memset(ptr, 0, size) : ptr;
 }
 
-static void backend_alone(MemThread *t)
+static void backend_free(void *ptr, size_t size)
 {
-    (void)t;
-}
-
-static void backend_detach(MemThread *t)
-{
-    (void)t;
-}
-
-static inline void *backend_alloc(MemThread *t, size_t size, bool zero)
-{
-    void *ptr = size >= ALIGN_BIG ? aligned_alloc(ALIGN_BIG, size) : malloc(size);
-
-    (void)t;
-    if (ptr && zero) {
-        memset(ptr, 0, size);
-    }
-    return ptr;
-}
-
-static inline void backend_free(MemThread *t, void *ptr, size_t size)
-{
-    (void)t;
     (void)size;
     free(ptr);
 }
 
 #endif
 
+static __attribute__((noinline, cold)) void free_stack(MemBlock *stack, size_t size)
+{
+    MemBlock *below;
+
+    for (; stack; stack = below) {
+        below = stack->below;
+        backend_free(stack, size);
+    }
+}
+
 /* Other keys' destructors may still free something of ours afterwards: ALONE serves them. */
 static void thread_ends(void *arg)
 {
     MemThread *t = arg;
+    MemBlock *stack;
+    size_t size;
 
     lock_acquire(&threads_lock);
     *t->pprev = t->next;
@@ -175,7 +146,13 @@ static void thread_ends(void *arg)
     t->live = 0;
     lock_release(&threads_lock);
     t->state = ALONE;
-    backend_detach(t);
+    if (t->cache) {
+        while ((stack = mem_cache_empty(t->cache, &size))) {
+            free_stack(stack, size);
+        }
+        backend_free(t->cache, rounded(sizeof(*t->cache)));
+        t->cache = NULL;
+    }
 }
 
 static void once_init(void)
@@ -189,10 +166,11 @@ static __attribute__((noinline, cold)) void attach(MemThread *t)
     pthread_once(&once, once_init);
     if (key_error || pthread_setspecific(key, t)) {
         t->state = ALONE;
-        backend_alone(t);
         return;
     }
-    backend_attach(t);
+    if (BACKEND_IS_CACHED) {
+        t->cache = backend_alloc(rounded(sizeof(*t->cache)), true);
+    }
     lock_acquire(&threads_lock);
     t->next = threads;
     t->pprev = &threads;
@@ -234,17 +212,26 @@ static inline bool told_to_fail(MemThread *t)
 static inline void *alloc(size_t size, bool zero)
 {
     MemThread *t = this_thread();
-    void *ptr;
+    size_t whole = rounded(size);
+    void *ptr = NULL;
 
     assert(size > 0);
     if (told_to_fail(t) || size > PTRDIFF_MAX) {
         return NULL;
     }
-    ptr = backend_alloc(t, rounded(size), zero);
-    if (__builtin_expect(!ptr, 0)) {
-        return NULL;
+    if (t->cache && mem_cache_serves(whole)) {
+        ptr = mem_cache_get(t->cache, whole);
+        if (ptr && zero) {
+            memset(ptr, 0, whole);
+        }
     }
-    assert(size < ALIGN_BIG || !((uintptr_t)ptr % ALIGN_BIG));
+    if (!ptr) {
+        ptr = backend_alloc(whole, zero);
+        if (!ptr) {
+            return NULL;
+        }
+    }
+    assert(size < MEM_LINE || !((uintptr_t)ptr % MEM_LINE));
     account(t, size);
     return ptr;
 }
@@ -261,6 +248,8 @@ void *mem_zalloc(size_t size)
 
 void mem_free(void *ptr, size_t size)
 {
+    size_t whole = rounded(size);
+    MemBlock *surplus;
     MemThread *t;
 
     if (!ptr) {
@@ -274,7 +263,14 @@ void mem_free(void *ptr, size_t size)
         memset(ptr, 0, size);
         return;
     }
-    backend_free(t, ptr, rounded(size));
+    if (t->cache && mem_cache_serves(whole)) {
+        surplus = mem_cache_put(t->cache, ptr, whole);
+        if (__builtin_expect(surplus != NULL, 0)) {
+            free_stack(surplus, whole);
+        }
+    } else {
+        backend_free(ptr, whole);
+    }
 }
 
 char *mem_strdup(const char *s)

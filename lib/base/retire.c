@@ -235,35 +235,23 @@ static void drain_ready(void)
 
 /* ---- pins; all under settle_lock ---- */
 
-/* The newest pin at or below from that may reach what died then. */
-static RetirePin *line_below(RetirePin *from, uint64_t death)
-{
-    while (from && pin_gen(from) >= death) {
-        from = from->older;
-    }
-    return from;
-}
-
-static RetirePin *all_below(RetirePin *from, uint64_t death)
-{
-    while (from && pin_gen(from) >= death) {
-        from = from->all_older;
-    }
-    return from;
-}
-
-/* Hang head on the newest pin that reaches it. candidate: the newest one below its death. */
-static bool hold(RetireHead *head, RetirePin *candidate)
+/* Hang head on the newest pin that reaches it, from this one down: one born in the object's lifetime and replaced not
+   later than it. A version of another line that was still current when the object died does not reach it, although it
+   may be older. Within one line the first pin below the death is of that kind, or none is. */
+static bool hold(RetireHead *head, RetirePin *pin)
 {
     RetireHead **list;
 
-    if (!candidate || pin_gen(candidate) < head->birth) {
-        return false; /* older pins have smaller generations still */
+    while (pin && pin_gen(pin) >= head->birth) {
+        if (pin_gen(pin) < head->death && pin->head.death <= head->death) {
+            list = head->line ? &pin->held : &pin->held_any;
+            head->next = *list;
+            *list = head;
+            return true;
+        }
+        pin = head->line ? pin->older : pin->all_older;
     }
-    list = head->line ? &candidate->held : &candidate->held_any;
-    head->next = *list;
-    *list = head;
-    return true;
+    return false;
 }
 
 static void pin_link(RetirePin *pin)
@@ -318,9 +306,9 @@ static uint64_t settle_one(RetireHead *head, RetireHead **dead)
             pin_link(pin_of(head));
         }
     } else if (line) {
-        kept = hold(head, line_below(line->newest, head->death));
+        kept = hold(head, line->newest);
     } else {
-        kept = hold(head, all_below(all_newest, head->death));
+        kept = hold(head, all_newest);
         if (!kept) {
             fifo_append(&ready, head);
             return 0;

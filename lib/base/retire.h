@@ -4,8 +4,9 @@
  *
  * Invariant: an object of line L, born in generation b and replaced by generation d, is freed only after (a) a grace
  * period that began after d was published and (b) no pin of L has a generation in [b, d). An object of no line (a region,
- * an address space) waits for the pins of all lines instead. Sharing is safe because a node is reachable from exactly the
- * views b .. d-1 of its line, and each of those is covered by (a) or (b).
+ * an address space) waits for such pins of all lines, except of versions replaced after d: those cannot show it any more.
+ * Sharing is safe because a node is reachable from exactly the views b .. d-1 of its line, and each of those is covered by
+ * (a) or (b).
  *
  * A pin holds only what it can reach: an object kept by (b) hangs on the newest pin below d, and moves to the next older
  * one, or is freed, when that pin ends. So one pinned view costs at most its own size.
