@@ -5,6 +5,7 @@ PACKAGES_BUILD=(meson ninja-build gcc g++ libc6-dev pkg-config liburcu-dev libje
                 python3)
 PACKAGES_CLANG=(clang libclang-rt-14-dev)
 PACKAGES_CI=(git valgrind)
+PACKAGES_BENCH=(meson ninja-build gcc libc6-dev pkg-config liburcu-dev libjemalloc-dev python3 valgrind)
 
 # need_packages PACKAGE... - installs those that are missing, through sudo when not root; silent when all are there.
 need_packages() {

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bench.h - what every benchmark does alike: repeat, time or count, and say it in one line of JSON.
+ *
+ * Invariant: a figure is printed only after the work that it describes was checked (bench_check()), so a benchmark that does
+ * nothing fails instead of being fast. One process runs all cases of a scenario, in turns (bench_passes), so a phase in
+ * which the machine is busy meets all of them; ratios are taken between lines of one process only.
+ *
+ * Two ways to measure. Timing: each case is a series of batches; the line has the best, the median and the worst.
+ * Counting (--count, under callgrind): each case runs once between bench_count_begin() and bench_count_end(), which open
+ * and close callgrind's collection on this thread and dump it under a number; the line carries the number, and bench/run
+ * puts in what callgrind found.
+ */
+#ifndef FLATVIEW_BENCH_H
+#define FLATVIEW_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+typedef struct BenchOptions {
+    bool quick; /* fewer and shorter batches, smaller maps */
+    bool count; /* instructions instead of time */
+} BenchOptions;
+
+extern BenchOptions bench_options;
+
+/* Reads --quick and --count; names the scenario in every line that follows. */
+void bench_init(int argc, char **argv, const char *scenario);
+
+/* The work did not happen, or not as it should: say so and exit with 3. */
+#define bench_check(condition) \
+    do { \
+        if (!(condition)) { \
+            fprintf(stderr, "%s:%d: the work was not done: %s\n", __FILE__, __LINE__, #condition); \
+            exit(3); \
+        } \
+    } while (0)
+
+void *bench_alloc(size_t n, size_t size); /* zeroed, aligned to 64; exits if there is none */
+
+static inline uint64_t bench_now(void) /* ns */
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static inline uint64_t bench_cpu_now(void) /* ns of CPU that this thread has had; a system call */
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* A full-period generator; the upper bits are the good ones. */
+static inline uint64_t bench_random(uint64_t *state)
+{
+    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return *state >> 33;
+}
+
+/* Threads stay where they are put: number is an index into the CPUs that the process may use, modulo their count. */
+unsigned bench_cpus(void);
+void bench_pin(unsigned number);
+
+/* ---- figures ---- */
+
+typedef struct Series {
+    double *value;
+    size_t n, cap;
+} Series;
+
+void series_add(Series *series, double value);
+double series_median(Series *series);
+void series_free(Series *series);
+
+/* One line; params is the inside of a JSON object, metric what was measured. Frees the series. */
+void bench_emit(const char *subject, const char *params, const char *metric, const char *unit, Series *series);
+void bench_emit_one(const char *subject, const char *params, const char *metric, const char *unit, double value);
+/* sprintf() into memory that is never given back, for params. */
+const char *bench_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- a case: a loop of operations ---- */
+
+typedef struct BenchCase {
+    const char *subject, *params;
+    uint64_t (*run)(void *arg, uint64_t n); /* n operations; returns something that depends on all of them */
+    void *arg;
+    uint64_t batch; /* operations a batch, timed */
+    uint64_t count; /* operations counted */
+    Series times;   /* filled by bench_cases() */
+} BenchCase;
+
+/* Time (or count) all cases, in turns, and print a line each. */
+void bench_cases(BenchCase *cases, size_t n_cases, unsigned passes, unsigned batches);
+
+/* For work that is no such loop. Numbers are unique in the process. */
+void bench_count_begin(void);
+void bench_count_end(const char *subject, const char *params, uint64_t ops);
+
+#endif

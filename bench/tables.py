@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+"""tables.py - what was measured, in tables: one for each scenario and kind of figure."""
+
+import collections
+import os
+
+# Scenario: which parameter (or 'subject') makes the columns, per metric. Rows are all other parameters.
+COLUMNS = {'publish': 'n', 'dispatch': 'subject', 'flavour': 'subject'}
+BEST = ('time',)        # noise only adds to these: the best batch is shown; of all others the median
+
+
+def number(value):
+    if value is None:
+        return '-'
+    if value >= 1000000:
+        return f'{value / 1e6:,.4g} M'
+    if value >= 1000:
+        return f'{value:,.0f}'
+    return f'{value:.3g}' if value < 100 else f'{value:.0f}'
+
+
+def shown(line):
+    return line['min'] if line['metric'] in BEST else line['median']
+
+
+def print_table(title, header, rows):
+    widths = [max(len(r[i]) for r in [header] + rows) for i in range(len(header))]
+    print(f'\n{title}')
+    for row in [header, ['-' * w for w in widths]] + rows:
+        print('  ' + '  '.join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip())
+
+
+def pivot(lines, column):
+    """Rows by everything but the column; cells by the column; both in order of appearance."""
+    columns, rows = [], collections.OrderedDict()
+    for line in lines:
+        params = dict(line['params'])
+        if column == 'subject':
+            cell = line['subject']
+        else:
+            cell = params.pop(column, '')
+            if line['subject'] != 'flatview':
+                params['subject'] = line['subject']
+        if cell not in columns:
+            columns.append(cell)
+        rows.setdefault(tuple(params.items()), {})[cell] = shown(line)
+    if column == 'n':
+        columns.sort()
+    return columns, rows
+
+
+def print_scenario(scenario, metric, unit, lines):
+    column = COLUMNS[scenario]
+    columns, rows = pivot(lines, column)
+    what = 'best batch' if metric in BEST else 'median' if any(l['reps'] > 1 for l in lines) else ''
+    title = f'{scenario}: {metric}, {unit}' + (f' ({what})' if what else '')
+    names = list(collections.OrderedDict.fromkeys(k for row in rows for k, _ in row))
+    varying = [k for k in names if len({dict(r).get(k) for r in rows}) > 1] or names[:1]
+    header = [', '.join(varying)] + [f'{column}={c}' if column != 'subject' else str(c) for c in columns]
+    body = [[', '.join(str(dict(r)[k]) for k in varying if k in dict(r))] + [number(cells.get(c)) for c in columns]
+            for r, cells in rows.items()]
+    print_table(title, header, body)
+
+
+def print_list(scenario, lines):
+    rows = []
+    for l in lines:
+        params = ', '.join(f'{k} {v}' for k, v in l['params'].items())
+        rows.append([params, l['metric'], number(l['min']), number(l['median']), number(l['max']), str(l['reps']),
+                     l['unit']])
+    print_table(scenario, ['case', 'what', 'min', 'median', 'max', 'reps', 'unit'], rows)
+
+
+def print_tables(results):
+    print(f'{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}. Ratios count, between figures of one run; '
+          'instructions are exact.')
+    groups = collections.OrderedDict()
+    for line in results:
+        groups.setdefault(line['scenario'], []).append(line)
+    for scenario, lines in groups.items():
+        if scenario not in COLUMNS:
+            print_list(scenario, lines)
+            continue
+        kinds = collections.OrderedDict()
+        for line in lines:
+            kinds.setdefault((line['metric'], line['unit']), []).append(line)
+        for (metric, unit), some in kinds.items():
+            print_scenario(scenario, metric, unit, some)
