@@ -22,7 +22,7 @@
  * object's flush or before, hence was settled before the object.
  *
  * Objects of no line need the pins of all lines. A version of another line that is still current then is no pin yet, and
- * need not be: it was not replaced when the object was withdrawn, so it does not reach it.
+ * need not be: the commit that withdrew the object did not replace it, so it does not reach it.
  *
  * fork(): the child has neither the worker nor a usable queue; see reader.c. exit(): what is queued then is never freed and
  * release functions do not run; memory_reclaim() beforehand is the way to have them run.
@@ -235,23 +235,24 @@ static void drain_ready(void)
 
 /* ---- pins; all under settle_lock ---- */
 
-/* Hang head on the newest pin that reaches it, from this one down: one born in the object's lifetime and replaced not
-   later than it. A version of another line that was still current when the object died does not reach it, although it
-   may be older. Within one line the first pin below the death is of that kind, or none is. */
+/* Hang head on the newest pin of a generation in its lifetime, from this one down.
+   An object of no line may so end up on a version of another line that was still current when the object died and that
+   cannot show it: kept longer than it must. To ask for pin->head.death <= head->death as well was tried and is wrong:
+   one commit gives each line a generation of its own, and the region's death may be the smaller of two. */
 static bool hold(RetireHead *head, RetirePin *pin)
 {
     RetireHead **list;
 
-    while (pin && pin_gen(pin) >= head->birth) {
-        if (pin_gen(pin) < head->death && pin->head.death <= head->death) {
-            list = head->line ? &pin->held : &pin->held_any;
-            head->next = *list;
-            *list = head;
-            return true;
-        }
+    while (pin && pin_gen(pin) >= head->death) {
         pin = head->line ? pin->older : pin->all_older;
     }
-    return false;
+    if (!pin || pin_gen(pin) < head->birth) {
+        return false; /* older ones have smaller generations still */
+    }
+    list = head->line ? &pin->held : &pin->held_any;
+    head->next = *list;
+    *list = head;
+    return true;
 }
 
 static void pin_link(RetirePin *pin)

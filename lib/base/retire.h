@@ -4,7 +4,8 @@
  *
  * Invariant: an object of line L, born in generation b and replaced by generation d, is freed only after (a) a grace
  * period that began after d was published and (b) no pin of L has a generation in [b, d). An object of no line (a region,
- * an address space) waits for such pins of all lines, except of versions replaced after d: those cannot show it any more.
+ * an address space) waits for such pins of all lines instead. (A version that the flush with d did not replace cannot show
+ * the object; if it is pinned it may delay it, but need not.)
  * Sharing is safe because a node is reachable from exactly the views b .. d-1 of its line, and each of those is covered by
  * (a) or (b).
  *

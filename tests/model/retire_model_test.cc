@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Random histories of three lines against the definition: an object retired in generation d, born in b, is alive exactly
- * while a version of its line (of any line, if it has none) with a generation in [b, d), retired by then, is pinned.
+ * while a version of its line with a generation in [b, d) is pinned. One of no line is alive while such a version of
+ * any line that was retired by then is pinned, and gone when no version with such a generation is.
  */
 #include <gtest/gtest.h>
 
@@ -34,17 +35,12 @@ struct Version {
 
 struct Object {
     int line; /* -1: of none */
-    std::vector<Version *> holders;
+    uint64_t birth, death;
     std::atomic<bool> freed{false};
 
-    bool Held() const
+    bool Lived(const Version *v) const
     {
-        for (const Version *v : holders) {
-            if (v->pins) {
-                return true;
-            }
-        }
-        return false;
+        return (line < 0 || line == v->line) && birth <= v->gen && v->gen < death;
     }
 };
 
@@ -103,7 +99,7 @@ public:
     void Check()
     {
         for (auto &o : objects_) {
-            ASSERT_FALSE(o->freed && o->Held());
+            ASSERT_FALSE(o->freed && Held(*o, true));
         }
         for (auto &v : versions_) {
             ASSERT_FALSE(v->freed && (v->pins || !v->death));
@@ -150,14 +146,22 @@ private:
             Object *o = objects_.back().get();
 
             o->line = line;
-            for (auto &v : versions_) {
-                if (v->death && (line < 0 || v->line == line) && birth <= v->gen && v->gen < death) {
-                    o->holders.push_back(v.get());
-                }
-            }
+            o->birth = birth;
+            o->death = death;
             retire_shim_object_push(
                 retire_shim_object_new(line < 0 ? nullptr : line_[line], birth, 10, Set, &o->freed), death);
         }
+    }
+
+    /* by_then: by a version that had been retired when the object was; else by any that is retired by now */
+    bool Held(const Object &o, bool by_then) const
+    {
+        for (auto &v : versions_) {
+            if (v->pins && v->death && o.Lived(v.get()) && (!by_then || v->death <= o.death)) {
+                return true;
+            }
+        }
+        return false;
     }
 
     int Late() const
@@ -165,7 +169,7 @@ private:
         int late = 0;
 
         for (auto &o : objects_) {
-            late += !o->freed && !o->Held();
+            late += !o->freed && !Held(*o, false);
         }
         for (auto &v : versions_) {
             late += !v->freed && v->death && !v->pins;

@@ -223,6 +223,22 @@ TEST_F(Retire, AnObjectOfNoLineFindsAYoungPinBehindAnOldOneThatDiedLater)
     retire_shim_line_unref(other);
 }
 
+/* One commit takes a region from two lines; each has its generation, and the region's death may be the smaller one. */
+TEST_F(Retire, AnObjectOfNoLineIsHeldByAVersionReplacedInTheSameFlushWhateverItsDeath)
+{
+    std::atomic<int> freed{0};
+    ShimVersion *v = retire_shim_version_new(line_, 8, 100, nullptr, nullptr);
+
+    retire_shim_version_pin(v);
+    retire_shim_version_push(v, 11);
+    retire_shim_object_push(retire_shim_object_new(nullptr, 3, 10, Count, &freed), 10);
+    retire_shim_flush();
+    Settle();
+    EXPECT_EQ(freed, 0);
+    retire_shim_version_unpin(v);
+    EXPECT_TRUE(Eventually([&] { return freed == 1; }));
+}
+
 TEST_F(Retire, ObjectsMoveDownTheChainOfPins)
 {
     /* Each order in which three pins can end; the object that all reach ends with the last. */
