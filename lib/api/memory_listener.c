@@ -57,6 +57,7 @@ int memory_listener_unregister(MemoryListener *listener)
     }
     if (listener->state == LISTENER_REGISTERED) {
         listener_leave(listener);
+        round_end();
     } else {
         err = -EINVAL;
     }

@@ -25,7 +25,7 @@ int round_prepare(void);
 void round_remove(void);
 void round_add(void);
 void round_commit(void);
-/* Those that left meanwhile. */
+/* Let go those that left meanwhile; also after listener_leave(), whose callbacks may have unregistered others. */
 void round_end(void);
 
 /* ---- one listener ---- */
