@@ -85,6 +85,9 @@ static FlatView *view_new(ViewCell *cell, const ViewNode *root, size_t n_ranges,
         view->gen = gen;
         view->n_ranges = n_ranges;
         view->root_mr = cell->root;
+        if (!cell->root->first_gen) {
+            cell->root->first_gen = gen; /* a container is in no range, but flatview_root() reaches it */
+        }
     }
     return view;
 }
@@ -138,6 +141,7 @@ void cell_retire(ViewCell *cell)
     for (r = view_iter_first(&it, view->root, 0); r; r = view_iter_next(&it)) {
         r->mr->last_gen = death;
     }
+    view->root_mr->last_gen = death;
     count_cell(-1);
     if (cell->root->cell == cell) {
         cell->root->cell = NULL;
@@ -173,6 +177,7 @@ void cell_retire_replaced(ViewCell *cell)
     uint64_t death = cell->next_view->gen;
 
     if (cell->old_view) {
+        cell->old_view->root_mr->last_gen = death;
         cell->old_view->pin.head.death = death;
         retire_push(&cell->old_view->pin.head);
         cell->old_view = NULL;
