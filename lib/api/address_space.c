@@ -22,6 +22,12 @@ static int space_init(AddressSpace *as, MemoryRegion *root, const char *name)
     if (err < 0) {
         return err;
     }
+    /* The struct itself may hold anything, so it cannot be asked. */
+    for (space = all_spaces.first; space; space = space->next) {
+        if (space->as == as) {
+            return -EBUSY;
+        }
+    }
     space = space_new(as, root, name);
     if (!space) {
         return -ENOMEM;
