@@ -193,7 +193,7 @@ int memory_region_quiesce(MemoryRegion *mr)
     if (!mr) {
         return -EINVAL;
     }
-    if (reader_ongoing() || txn_depth || txn_delivering()) {
+    if (reader_ongoing() || txn_holds_lock() || retire_releasing()) {
         return -EDEADLK;
     }
     err = txn_enter(); /* destroy on another thread has either pushed the ticket or not yet happened */
@@ -203,12 +203,10 @@ int memory_region_quiesce(MemoryRegion *mr)
     state = __atomic_load_n(&mr->state, __ATOMIC_ACQUIRE);
     ticket = mr->retire.seq;
     txn_leave();
-    if (state == REGION_STATE_RELEASED) {
-        return 0;
-    }
-    if (state != REGION_STATE_DEAD) {
+    if (state != REGION_STATE_DEAD && state != REGION_STATE_RELEASED) {
         return -EINVAL;
     }
+    /* Also for one that was released: the state says so before the owner's function is called, not when it returned. */
     retire_wait_done(ticket);
     return 0;
 }

@@ -47,7 +47,7 @@ int memory_set_reclaim_limit(uint64_t bytes, MemoryReclaimPolicy policy)
 
 int memory_reclaim(void)
 {
-    if (reader_ongoing() || txn_depth || txn_delivering()) {
+    if (reader_ongoing() || txn_holds_lock()) {
         return -EDEADLK;
     }
     retire_help();

@@ -97,6 +97,11 @@ void txn_leave(void)
     }
 }
 
+bool txn_holds_lock(void)
+{
+    return txn_depth || delivering || readers_of_tree;
+}
+
 static int begin(bool may_be_refused)
 {
     if (delivering || readers_of_tree) {
@@ -212,6 +217,8 @@ int txn_end(void)
             txn_undo_to(0, false);
         }
         count(err < 0 ? &stats.refused : &stats.commits);
+    } else {
+        stage_forget(); /* nested aborts took everything back: what was staged or marked for it goes, too */
     }
     finish();
     return err;

@@ -61,6 +61,8 @@ void txn_abort(void);
 /* Only keep others out, for reading the tree or for changes that no view can show: 0 or -EBUSY. */
 int txn_enter(void);
 void txn_leave(void);
+/* Does this thread hold the topology lock, in whatever way? Then it must not wait for readers. */
+bool txn_holds_lock(void);
 
 /* Log an inverse; must precede the change. NULL: -ENOMEM. Valid until the next call. */
 UndoEntry *txn_log(enum UndoOp op, MemoryRegion *mr);
