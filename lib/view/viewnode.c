@@ -32,16 +32,20 @@ static void node_free(RetireHead *head)
     mem_free(container_of(head, ViewNode, retire), head->bytes);
 }
 
-static ViewNode *node_alloc(const ViewEdit *edit, uint32_t level)
+enum {
+    LEAF_KEYS = VIEW_LEAF_MAX * sizeof(hwaddr),
+    INNER_KEYS = VIEW_INNER_MAX * sizeof(hwaddr),
+    LEAF_BYTES = VIEW_KEYS_OFFSET + LEAF_KEYS + VIEW_LEAF_MAX * sizeof(FlatRange),
+    INNER_BYTES = VIEW_KEYS_OFFSET + INNER_KEYS + VIEW_INNER_MAX * sizeof(ViewNode *),
+};
+
+static inline ViewNode *node_alloc(const ViewEdit *edit, uint32_t bytes)
 {
-    uint32_t bytes = VIEW_KEYS_OFFSET + (level ? VIEW_INNER_MAX * (sizeof(hwaddr) + sizeof(ViewNode *))
-                                               : VIEW_LEAF_MAX * (sizeof(hwaddr) + sizeof(FlatRange)));
     ViewNode *node = mem_alloc(bytes);
 
     if (node) {
         RetireHead *head = &node->retire;
 
-        head->next = NULL;
         head->line = edit->line;
         head->free = node_free;
         head->birth = edit->gen;
@@ -55,7 +59,7 @@ static ViewNode *node_alloc(const ViewEdit *edit, uint32_t level)
 
 ViewNode *node_new(const ViewEdit *edit, uint32_t level)
 {
-    ViewNode *node = node_alloc(edit, level);
+    ViewNode *node = node_alloc(edit, level ? INNER_BYTES : LEAF_BYTES);
 
     if (node) {
         node->n = 0;
@@ -65,13 +69,14 @@ ViewNode *node_new(const ViewEdit *edit, uint32_t level)
     return node;
 }
 
-static ViewNode *node_copy(const ViewEdit *edit, const ViewNode *from)
+static inline ViewNode *node_copy(const ViewEdit *edit, const ViewNode *from)
 {
-    ViewNode *node = node_alloc(edit, from->level);
+    ViewNode *node = node_alloc(edit, from->retire.bytes);
 
     if (node) {
         /* n, level, all keys, and the entries, which follow the keys */
-        memcpy(&node->n, &from->n, node_max(from) * sizeof(hwaddr) + from->n * entry_size(from));
+        memcpy(&node->n, &from->n,
+               from->level ? INNER_KEYS + from->n * sizeof(ViewNode *) : LEAF_KEYS + from->n * sizeof(FlatRange));
     }
     return node;
 }
@@ -126,9 +131,10 @@ void node_take(ViewNode *node, unsigned i, unsigned count)
     unsigned n = node->n, left = n - count, k;
     hwaddr *keys = view_node_keys(node);
 
-    memmove(entry_at(node, i), entry_at(node, i + count), (n - i - count) * entry_size(node));
-    for (k = i ? i : 1; k < left; k++) {
-        keys[k] = keys[k + count];
+    memmove(entry_at(node, i), entry_at(node, i + count), (left - i) * entry_size(node));
+    k = i ? i : 1;
+    if (left > k) {
+        memmove(&keys[k], &keys[k + count], (left - k) * sizeof(hwaddr));
     }
     for (k = left ? left : 1; k < n; k++) {
         keys[k] = UINT64_MAX;
@@ -211,24 +217,25 @@ void path_seek(ViewEdit *edit, hwaddr addr)
 int path_own(ViewEdit *edit, int level)
 {
     ViewPath *path = &edit->path;
+    int l = path->ours;
 
-    while (path->ours > level) {
-        int l = path->ours - 1;
-        ViewNode *node = path->node[l];
+    while (--l >= level) {
+        ViewNode *node = path->node[l], *copy;
 
         if (!node_is_ours(edit, node)) {
-            ViewNode *copy = node_copy(edit, node);
-
+            copy = node_copy(edit, node);
             if (!copy) {
                 return -ENOMEM;
             }
             path->node[l] = copy;
-            if (l == path->top) {
-                edit->root = copy;
-            } else {
+            if (l < path->top) {
                 view_inner_children(path->node[l + 1])[path->slot[l + 1]] = copy;
+            } else {
+                edit->root = copy;
             }
-            node_drop(edit, node);
+            /* remembered: node_drop() of what is known not to be ours */
+            node->retire.next = edit->replaced;
+            edit->replaced = &node->retire;
         }
         path->ours = l;
     }
