@@ -21,7 +21,7 @@ struct VtLine {
     MemoryRegion region[VT_REGIONS];
     uint8_t host[1]; /* host addresses are computed, never followed */
     Version *version;
-    unsigned n_versions;
+    unsigned n_versions, base;
     uint64_t gen;
     ViewEdit edit;
     RetireHead *graveyard;
@@ -103,7 +103,7 @@ int64_t vt_free(VtLine *line)
 
 void vt_begin(VtLine *line, unsigned base)
 {
-    /* History is linear: only the newest version has a next one. Older ones are for edits that get aborted. */
+    line->base = base;
     view_edit_begin(&line->edit, line->version[base].root, line->version[base].n_ranges, line->gen + 1, NULL);
 }
 
@@ -124,17 +124,39 @@ void vt_abort(VtLine *line)
     view_edit_abort(&line->edit);
 }
 
+static void bury(VtLine *line, RetireHead *head)
+{
+    assert(head->birth < line->gen && head->death == 0);
+    head->death = line->gen;
+    head->next = line->graveyard;
+    line->graveyard = head;
+}
+
+static void bury_tree(VtLine *line, ViewNode *node)
+{
+    unsigned i;
+
+    for (i = 0; node->level && i < node->n; i++) {
+        bury_tree(line, view_inner_children(node)[i]);
+    }
+    bury(line, &node->retire);
+}
+
 unsigned vt_commit(VtLine *line)
 {
+    ViewNode *newest = line->version[line->n_versions - 1].root;
     RetireHead *head, *next;
 
     line->gen++;
     for (head = line->edit.replaced; head; head = next) {
         next = head->next;
-        assert(head->birth < line->gen && head->death == 0);
-        head->death = line->gen;
-        head->next = line->graveyard;
-        line->graveyard = head;
+        bury(line, head);
+    }
+    if (line->base != line->n_versions - 1) {
+        assert(line->base == 0); /* a new beginning shares nothing with what it replaces */
+        if (newest) {
+            bury_tree(line, newest);
+        }
     }
     add_version(line, line->edit.root, line->edit.n_ranges);
     return line->n_versions - 1;
@@ -275,4 +297,58 @@ uint64_t vt_region_last_gen(VtLine *line, unsigned region)
 uint64_t vt_fail_nth(uint64_t nth, bool sticky)
 {
     return mem_fail_nth(nth, sticky);
+}
+
+static bool line_freed;
+
+static void free_line(RetireLine *line)
+{
+    (void)line;
+    line_freed = true;
+}
+
+static void fill_every(ViewEdit *edit, MemoryRegion *mr, unsigned n, unsigned step, hwaddr shift)
+{
+    unsigned i;
+
+    for (i = 0; i < n; i += step) {
+        FlatRange r = {.first = i * 16 + shift, .last = i * 16 + shift + 3, .mr = mr};
+        int err = view_edit_clear(edit, (AddrRange){i * 16, i * 16 + 15});
+
+        assert(!err);
+        err = view_edit_fill(edit, &r);
+        assert(!err);
+    }
+}
+
+int64_t vt_retire_two_versions(unsigned n, size_t *ret_replaced)
+{
+    static MemoryRegion mr;
+    RetireLine line;
+    ViewEdit edit;
+    RetireHead *head;
+    uint64_t gen = 1000; /* of no other line */
+    int64_t before;
+
+    retire_help();
+    before = (int64_t)mem_live_bytes();
+    line_freed = false;
+    retire_line_init(&line, free_line);
+    view_edit_begin(&edit, NULL, 0, gen, &line);
+    fill_every(&edit, &mr, n, 1, 0);
+    assert(!edit.replaced); /* nothing but its own nodes */
+    view_edit_retire(&edit, gen);
+    view_edit_begin(&edit, edit.root, edit.n_ranges, gen + 1, &line);
+    fill_every(&edit, &mr, n, 10, 4);
+    *ret_replaced = 0;
+    for (head = edit.replaced; head; head = head->next) {
+        ++*ret_replaced;
+    }
+    view_edit_retire(&edit, gen + 1);
+    view_tree_retire(edit.root, gen + 2);
+    retire_flush();
+    retire_line_unref(&line);
+    retire_help();
+    assert(line_freed);
+    return (int64_t)mem_live_bytes() - before;
 }

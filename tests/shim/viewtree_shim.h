@@ -30,6 +30,7 @@ VtLine *vt_new(void);
 /* Bytes that the line's nodes left behind: 0, or something leaked or was freed twice. */
 int64_t vt_free(VtLine *line);
 
+/* What is to be committed begins from the newest version, or from version 0. */
 void vt_begin(VtLine *line, unsigned base);
 int vt_clear(VtLine *line, uint64_t first, uint64_t last);
 int vt_fill(VtLine *line, const VtRange *r);
@@ -57,6 +58,10 @@ size_t vt_diff_entered(void);
 
 uint64_t vt_region_last_gen(VtLine *line, unsigned region);
 uint64_t vt_fail_nth(uint64_t nth, bool sticky); /* mem_fail_nth() */
+
+/* Two versions of n ranges, the second with every tenth moved, through the retire queue to the end. Returns the bytes left
+   behind, and how many nodes the second version replaced. */
+int64_t vt_retire_two_versions(unsigned n, size_t *ret_replaced);
 
 #ifdef __cplusplus
 }
