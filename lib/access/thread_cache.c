@@ -22,8 +22,11 @@ const FlatRange *thread_cache_fill(const FlatView *view, hwaddr addr)
     entry->first = range->first;
     entry->span = range->last - range->first;
 #ifdef FLATVIEW_SABOTAGE
-    entry->copy = *range;
-    range = &entry->copy;
+    if (sabotaged(SABOTAGE_STALE_CACHE)) {
+        entry->copy = *range;
+        entry->range = &entry->copy;
+        return range; /* for this access: a callback's own accesses may fill the entry anew under way */
+    }
 #endif
     entry->range = range;
     return range;

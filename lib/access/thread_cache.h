@@ -26,7 +26,7 @@ typedef struct ThreadCacheEntry {
     uint64_t span; /* last - first */
     const FlatRange *range;
 #ifdef FLATVIEW_SABOTAGE
-    FlatRange copy; /* what range points to in this build: to be stale on purpose, yet not to crash before it is caught */
+    FlatRange copy; /* what range points to under that fault: to be stale, yet not to crash before it is caught */
 #endif
 } ThreadCacheEntry;
 
