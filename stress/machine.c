@@ -119,7 +119,7 @@ static int init_region(Change *c, MachineRegion *region, const TopoRegion *t)
         return memory_region_init_rom_device(mr, options->rom_ops ? options->rom_ops : &mute_ops, t->name, t->size);
     }
     if (t->flags & TOPO_TERMINATES) {
-        return memory_region_init_io(mr, options->io_ops, t->name, t->size);
+        return memory_region_init_io(mr, options->io_ops ? options->io_ops(t, options) : NULL, t->name, t->size);
     }
     return memory_region_init(mr, t->name, t->size);
 }

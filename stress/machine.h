@@ -32,7 +32,8 @@ typedef struct MachineSpace {
 
 /* How to make what the map leaves open. Zero gives a machine to look at: nothing answers, RAM is mapped on demand. */
 struct MachineOptions {
-    const MemoryRegionOps *io_ops;  /* NULL: I/O regions are reservations */
+    /* How an I/O region answers. NULL, or a return of NULL: it is a reservation. */
+    const MemoryRegionOps *(*io_ops)(const TopoRegion *topo, const MachineOptions *options);
     const MemoryRegionOps *rom_ops; /* of ROM devices; NULL: an error to every access that calls back */
     /* Make a region with TOPO_RAM among its flags (the others say which sort): the return of an init function. NULL: the
        library allocates. */
