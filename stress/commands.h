@@ -16,5 +16,6 @@ int tree_main(int argc, char **argv);
 int flat_main(int argc, char **argv);
 int check_main(int argc, char **argv);
 int replay_main(int argc, char **argv);
+int storm_main(int argc, char **argv);
 
 #endif

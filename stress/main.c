@@ -31,6 +31,7 @@ static const struct Command commands[] = {
     { "flat", "FILE", "print the flat views of a map, as `info mtree -f`", flat_main },
     { "help", "", "list the commands", help_main },
     { "replay", "[--each] FILE...", "lead a machine through the steps of a scenario", replay_main },
+    { "storm", "[OPTION...]", "access a map while it changes, and judge every answer", storm_main },
     { "tree", "[-D] FILE", "print the tree of a map, as `info mtree`", tree_main },
     { "version", "", "print the version of the library", version_main },
 };
