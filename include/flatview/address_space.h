@@ -48,6 +48,7 @@ FLATVIEW_API int address_space_init(AddressSpace *as, MemoryRegion *root, const 
  *           memory_region_set_release(); may be NULL
  *
  * Listeners must have been unregistered: -EBUSY otherwise, and inside a transaction. No access may start after the call.
+ * Return: 0, -EINVAL (no such space), -EBUSY, -ENOMEM, -EAGAIN as configured in memory_stats.h.
  */
 FLATVIEW_API int address_space_destroy(AddressSpace *as, void (*release)(AddressSpace *as));
 

@@ -41,7 +41,8 @@ FLATVIEW_API FlatView *flatview_ref(FlatView *view);
 /**
  * flatview_unref() - drop a pin; NULL is a no-op
  *
- * Context: any thread; the last one frees what only this view reached, so regions may be released from here.
+ * Context: any thread, also in a read section or listener; the last one frees what only this view reached. Release
+ *          functions of regions are not called from here, but soon after, on another thread.
  */
 FLATVIEW_API void flatview_unref(FlatView *view);
 

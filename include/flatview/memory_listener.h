@@ -47,7 +47,7 @@ typedef struct MemorySpan {
 typedef struct MemoryDelta {
     AddressSpace *as;
     FlatView *old_view; /* NULL in the replay of a registration */
-    FlatView *new_view;
+    FlatView *new_view; /* in prepare and abort not published: to be looked at, but not to be pinned */
     size_t n_spans;
     const MemorySpan *spans; /* ascending */
 } MemoryDelta;

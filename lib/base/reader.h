@@ -6,7 +6,7 @@
  * freed (ORDERING: R4). reader_wait() returns when every section that was open at its call has ended.
  * A section costs no lock and no store to a shared line; it nests; it never blocks (R5).
  *
- * The flavour is urcu-memb: docs/PERFORMANCE.md argues and bench/ measures. Its read side is inlined here.
+ * The flavour is urcu-memb: docs/ARCHITECTURE.md argues, `bench/run flavour` measures. Its read side is inlined here.
  */
 #ifndef FLATVIEW_BASE_READER_H
 #define FLATVIEW_BASE_READER_H

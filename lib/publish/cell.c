@@ -8,6 +8,7 @@
  */
 #include "publish/cell.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -191,6 +192,7 @@ void cell_retire_replaced(ViewCell *cell)
 void cell_drop_edit(ViewCell *cell)
 {
     if (cell->next_view) {
+        assert(!cell->next_view->pin.count && "a listener pinned a view before it was published");
         mem_free(cell->next_view, sizeof(*cell->next_view));
         cell->next_view = NULL;
     }
