@@ -113,7 +113,7 @@ static MemTxResult view_rw(const FlatView *view, hwaddr addr, MemTxAttrs attrs, 
     MemTxResult result = MEMTX_OK;
 
     while (len) {
-        const FlatRange *range = thread_cache_find_in(view, addr);
+        const FlatRange *range = thread_cache_find(view, addr);
         hwaddr part; /* less one */
 
         if (range) {
@@ -137,34 +137,64 @@ static MemTxResult view_rw(const FlatView *view, hwaddr addr, MemTxAttrs attrs, 
 
 MemTxResult dispatch_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, void *buf, hwaddr len, bool is_write)
 {
-    MemTxResult result;
+    MemTxResult result = MEMTX_OK;
+    ViewCell *cell;
+    uint64_t delta;
 
     reader_enter();
-    result = view_rw(cell_view(space_cell(as)), addr, attrs, buf, len, is_write);
+    cell = space_cell(as);
+    /* All of it in memory that this thread used last: a single lookup, so R1 does not ask for the view to be loaded. (No
+       bytes are none of this: buf may be NULL.) */
+    if (thread_cache_memory(cell, addr, &delta) && len - 1 < thread_cache.memory.limit - delta &&
+        (!is_write || thread_cache.memory.writable)) {
+        uint8_t *host = thread_cache.memory.host + delta;
+
+        ram_copy(is_write ? (void *)host : buf, is_write ? buf : (void *)host, len);
+    } else {
+        result = view_rw(cell_view(cell), addr, attrs, buf, len, is_write);
+    }
     reader_exit();
     return result;
 }
 
+static void value_put(void *ret_value, unsigned size, uint64_t value)
+{
+    switch (size) {
+    case 1:
+        *(uint8_t *)ret_value = (uint8_t)value;
+        break;
+    case 2:
+        *(uint16_t *)ret_value = (uint16_t)value;
+        break;
+    case 4:
+        *(uint32_t *)ret_value = (uint32_t)value;
+        break;
+    default:
+        *(uint64_t *)ret_value = value;
+        break;
+    }
+}
+
 MemTxResult dispatch_load_slow(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, unsigned size, bool big_endian,
-                               uint64_t *ret_value)
+                               void *ret_value)
 {
     const FlatView *view = cell_view(space_cell(as));
-    const FlatRange *range = thread_cache_find_in(view, addr);
-    uint8_t bytes[8];
+    const FlatRange *range = thread_cache_find(view, addr);
+    uint64_t value = 0;
     MemTxResult result;
 
     if (dispatch_holds(range, addr, size) && !is_memory_for(range, false)) {
-        uint64_t value;
-
         result = splitter_read(range, range->offset + (addr - range->first), size, attrs, &value);
-        if (result == MEMTX_OK) {
-            *ret_value = dispatch_order(range, value, size, big_endian);
-        }
-        return result;
+        value = dispatch_order(range, value, size, big_endian);
+    } else {
+        uint8_t bytes[8] = { 0 };
+
+        result = view_rw(view, addr, attrs, bytes, size, false);
+        value = value_from_bytes(bytes, size, big_endian);
     }
-    result = view_rw(view, addr, attrs, bytes, size, false);
+    reader_exit();
     if (result == MEMTX_OK) {
-        *ret_value = value_from_bytes(bytes, size, big_endian);
+        value_put(ret_value, size, value);
     }
     return result;
 }
@@ -173,20 +203,39 @@ MemTxResult dispatch_store_slow(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
                                 uint64_t value)
 {
     const FlatView *view = cell_view(space_cell(as));
-    const FlatRange *range = thread_cache_find_in(view, addr);
-    uint8_t bytes[8];
+    const FlatRange *range = thread_cache_find(view, addr);
+    MemTxResult result;
 
     if (dispatch_holds(range, addr, size) && !is_memory_for(range, true)) {
-        return splitter_write(range, range->offset + (addr - range->first), size, attrs,
-                              dispatch_order(range, value, size, big_endian));
+        result = splitter_write(range, range->offset + (addr - range->first), size, attrs,
+                                dispatch_order(range, value, size, big_endian));
+    } else {
+        uint8_t bytes[8];
+
+        value_to_bytes(value, bytes, size, big_endian);
+        result = view_rw(view, addr, attrs, bytes, size, true);
     }
-    value_to_bytes(value, bytes, size, big_endian);
-    return view_rw(view, addr, attrs, bytes, size, true);
+    reader_exit();
+    return result;
+}
+
+MemTxResult dispatch_load_unregistered(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, unsigned size, bool big_endian,
+                                       void *ret_value)
+{
+    reader_enter();
+    return dispatch_load_slow(as, addr, attrs, size, big_endian, ret_value);
+}
+
+MemTxResult dispatch_store_unregistered(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, unsigned size,
+                                        bool big_endian, uint64_t value)
+{
+    reader_enter();
+    return dispatch_store_slow(as, addr, attrs, size, big_endian, value);
 }
 
 MemTxResult dispatch_translate(AddressSpace *as, hwaddr addr, bool is_write, MemoryRegionSection *ret_section)
 {
-    const FlatRange *range = thread_cache_find(space_cell(as), addr);
+    const FlatRange *range = thread_cache_find(cell_view(space_cell(as)), addr);
 
     if (!range || (!range->ops && !range->host)) {
         return MEMTX_DECODE_ERROR;

@@ -4,10 +4,15 @@
  *
  * Invariant: what an access touches was found in one view, in one read section that lasts until its last callback has
  * returned (R1, R4). A thread's accesses never go back to an older view of a space (coherence of ViewCell.current).
- * Established by: dispatch_load(), dispatch_store(), dispatch_rw(), the only ways in. Lock: none (R5).
+ * Established by: the functions here, the only ways in. Relied on by: devices, and whoever frees what they use. Lock: none
+ * (R5).
  *
- * The common cases are inline and of constant size: memory, and a device that implements just this access. Whatever has
- * a question attached is answered out of line, from the start: the slow path loads its own view and looks up again.
+ * A typed access goes through up to four steps, each a function that ends in a tail call of the next, all in the read
+ * section that the first one opened. What is fast does not pay for what is not, not even with a saved register:
+ *   1. memory that this thread used last;
+ *   2. the device that it used last, if that implements just this access, in this byte order;
+ *   3. any memory, and any device that implements just this access;
+ *   4. whatever has a question attached: from the start, with a view of its own.
  */
 #ifndef FLATVIEW_ACCESS_DISPATCH_H
 #define FLATVIEW_ACCESS_DISPATCH_H
@@ -19,23 +24,25 @@
 /* Bytes of a buffer. Inside a read section or not. buf is only read if is_write. */
 MemTxResult dispatch_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, void *buf, hwaddr len, bool is_write);
 
-/* Inside a read section: an access of size bytes with all the questions. *ret_value in host order, set if MEMTX_OK. */
+/* Step 4: in a read section of the caller's, which it closes. ret_value points to a value of size bytes. */
 MemTxResult dispatch_load_slow(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, unsigned size, bool big_endian,
-                               uint64_t *ret_value);
+                               void *ret_value);
 MemTxResult dispatch_store_slow(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, unsigned size, bool big_endian,
                                 uint64_t value);
+
+/* The same for a thread that has no read section because it was never registered. */
+MemTxResult dispatch_load_unregistered(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, unsigned size, bool big_endian,
+                                       void *ret_value);
+MemTxResult dispatch_store_unregistered(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, unsigned size,
+                                        bool big_endian, uint64_t value);
 
 /* What answers at addr; inside a read section. See address_space_translate(). */
 MemTxResult dispatch_translate(AddressSpace *as, hwaddr addr, bool is_write, MemoryRegionSection *ret_section);
 
-/* All of these in flags and none of those. */
-static inline bool dispatch_flags(uint32_t flags, uint32_t these, uint32_t not_those)
-{
-    return (flags & (these | not_those)) == these;
-}
+#define DISPATCH_INLINE static inline __attribute__((always_inline))
 
-/* The answer of a region in its byte order, or a value for it, to or from the order that is asked for. */
-static inline uint64_t dispatch_order(const FlatRange *range, uint64_t value, unsigned size, bool big_endian)
+/* Between a region's order and the one that is asked for; its own inverse. */
+DISPATCH_INLINE uint64_t dispatch_order(const FlatRange *range, uint64_t value, unsigned size, bool big_endian)
 {
     bool region_is_big = range->flags & ((uint32_t)REGION_IO_BIG_ENDIAN << FLAT_IO_SHIFT);
 
@@ -47,67 +54,125 @@ static inline bool dispatch_holds(const FlatRange *range, hwaddr addr, unsigned 
     return range && range->last - addr >= size - 1;
 }
 
-/* size and big_endian are constants where these two are inlined; *ret_value is untouched unless MEMTX_OK. */
-static inline __attribute__((always_inline)) MemTxResult dispatch_load(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
-                                                                       unsigned size, bool big_endian,
-                                                                       uint64_t *ret_value)
+/* All of these are set in flags and none of those. */
+static inline bool dispatch_flags(uint32_t flags, uint32_t these, uint32_t not_those)
 {
-    const uint32_t fast = (uint32_t)REGION_IO_FAST_READ(__builtin_ctz(size)) << FLAT_IO_SHIFT;
-    MemTxResult result = MEMTX_OK;
-    const FlatRange *range;
-
-    reader_enter();
-    range = thread_cache_find(space_cell(as), addr);
-    if (__builtin_expect(dispatch_holds(range, addr, size), 1)) {
-        if (__builtin_expect(dispatch_flags(range->flags, FLAT_DIRECT_READ, FLAT_EXACT), 1)) {
-            *ret_value = value_order(ram_load(range->host + (addr - range->first), size), size, big_endian);
-            goto out;
-        }
-        if (__builtin_expect(range->flags & fast, 1)) {
-            hwaddr offset = range->offset + (addr - range->first);
-
-            if (__builtin_expect((offset & (size - 1)) == 0, 1)) {
-                uint64_t value = range->ops->read(range->mr, offset + range->bias, size);
-
-                *ret_value = dispatch_order(range, value, size, big_endian);
-                goto out;
-            }
-        }
-    }
-    result = dispatch_load_slow(as, addr, attrs, size, big_endian, ret_value);
-out:
-    reader_exit();
-    return result;
+    return (flags & (these | not_those)) == these;
 }
 
-static inline __attribute__((always_inline)) MemTxResult dispatch_store(AddressSpace *as, hwaddr addr,
-                                                                        MemTxAttrs attrs, unsigned size,
-                                                                        bool big_endian, uint64_t value)
+/*
+ * Steps 1 to 3; size and big_endian are constants where these are inlined. Values in host order, of size bytes. False:
+ * nothing was done.
+ */
+DISPATCH_INLINE bool dispatch_load_memory(AddressSpace *as, hwaddr addr, unsigned size, bool big_endian,
+                                          uint64_t *ret_value)
+{
+    uint64_t delta;
+
+    if (__builtin_expect(!thread_cache_memory(space_cell(as), addr, &delta), 0)) {
+        return false;
+    }
+    *ret_value = value_order(ram_load(thread_cache.memory.host + delta, size), size, big_endian);
+    return true;
+}
+
+DISPATCH_INLINE bool dispatch_store_memory(AddressSpace *as, hwaddr addr, unsigned size, bool big_endian,
+                                           uint64_t value)
+{
+    uint64_t delta;
+
+    if (__builtin_expect(!thread_cache_memory(space_cell(as), addr, &delta), 0) ||
+        __builtin_expect(!thread_cache.memory.writable, 0)) {
+        return false;
+    }
+    ram_store(thread_cache.memory.host + delta, size, value_order(value, size, big_endian));
+    return true;
+}
+
+DISPATCH_INLINE bool dispatch_load_device(AddressSpace *as, hwaddr addr, unsigned size, bool big_endian,
+                                          uint64_t *ret_value)
+{
+    const uint32_t fast = (uint32_t)REGION_IO_FAST_READ(__builtin_ctz(size)) << FLAT_IO_SHIFT;
+    const uint32_t order = size > 1 ? (uint32_t)REGION_IO_BIG_ENDIAN << FLAT_IO_SHIFT : 0;
+    const FlatRange *range;
+    hwaddr offset;
+
+    if (!thread_cache_device(space_cell(as), addr, size, &offset)) {
+        return false;
+    }
+    range = thread_cache.device.range;
+    offset += range->offset;
+    if ((range->flags & (fast | order | FLAT_DIRECT_READ)) != (big_endian ? fast | order : fast) ||
+        (offset & (size - 1))) {
+        return false;
+    }
+    *ret_value = range->ops->read(range->mr, offset + range->bias, size);
+    return true;
+}
+
+DISPATCH_INLINE bool dispatch_store_device(AddressSpace *as, hwaddr addr, unsigned size, bool big_endian,
+                                           uint64_t value)
 {
     const uint32_t fast = (uint32_t)REGION_IO_FAST_WRITE(__builtin_ctz(size)) << FLAT_IO_SHIFT;
-    MemTxResult result = MEMTX_OK;
+    const uint32_t order = size > 1 ? (uint32_t)REGION_IO_BIG_ENDIAN << FLAT_IO_SHIFT : 0;
     const FlatRange *range;
+    hwaddr offset;
 
-    reader_enter();
-    range = thread_cache_find(space_cell(as), addr);
-    if (__builtin_expect(dispatch_holds(range, addr, size), 1)) {
-        if (__builtin_expect(dispatch_flags(range->flags, FLAT_DIRECT_WRITE, FLAT_EXACT), 1)) {
-            ram_store(range->host + (addr - range->first), size, value_order(value, size, big_endian));
-            goto out;
-        }
-        if (__builtin_expect(dispatch_flags(range->flags, fast, FLAT_READONLY), 1)) {
-            hwaddr offset = range->offset + (addr - range->first);
-
-            if (__builtin_expect((offset & (size - 1)) == 0, 1)) {
-                range->ops->write(range->mr, offset + range->bias, dispatch_order(range, value, size, big_endian), size);
-                goto out;
-            }
-        }
+    if (!thread_cache_device(space_cell(as), addr, size, &offset)) {
+        return false;
     }
-    result = dispatch_store_slow(as, addr, attrs, size, big_endian, value);
-out:
-    reader_exit();
-    return result;
+    range = thread_cache.device.range;
+    offset += range->offset;
+    if ((range->flags & (fast | order | FLAT_DIRECT_WRITE | FLAT_READONLY)) !=
+            (big_endian ? fast | order : fast) ||
+        (offset & (size - 1))) {
+        return false;
+    }
+    range->ops->write(range->mr, offset + range->bias, value, size);
+    return true;
+}
+
+DISPATCH_INLINE bool dispatch_load_any(AddressSpace *as, hwaddr addr, unsigned size, bool big_endian,
+                                       uint64_t *ret_value)
+{
+    const uint32_t fast = (uint32_t)REGION_IO_FAST_READ(__builtin_ctz(size)) << FLAT_IO_SHIFT;
+    const FlatRange *range = thread_cache_find(cell_view(space_cell(as)), addr);
+    hwaddr offset;
+
+    if (!dispatch_holds(range, addr, size)) {
+        return false;
+    }
+    if (dispatch_flags(range->flags, FLAT_DIRECT_READ, FLAT_EXACT)) {
+        *ret_value = value_order(ram_load(range->host + (addr - range->first), size), size, big_endian);
+        return true;
+    }
+    offset = range->offset + (addr - range->first);
+    if (!dispatch_flags(range->flags, fast, FLAT_DIRECT_READ) || (offset & (size - 1))) {
+        return false;
+    }
+    *ret_value = dispatch_order(range, range->ops->read(range->mr, offset + range->bias, size), size, big_endian);
+    return true;
+}
+
+DISPATCH_INLINE bool dispatch_store_any(AddressSpace *as, hwaddr addr, unsigned size, bool big_endian, uint64_t value)
+{
+    const uint32_t fast = (uint32_t)REGION_IO_FAST_WRITE(__builtin_ctz(size)) << FLAT_IO_SHIFT;
+    const FlatRange *range = thread_cache_find(cell_view(space_cell(as)), addr);
+    hwaddr offset;
+
+    if (!dispatch_holds(range, addr, size)) {
+        return false;
+    }
+    if (dispatch_flags(range->flags, FLAT_DIRECT_WRITE, FLAT_EXACT)) {
+        ram_store(range->host + (addr - range->first), size, value_order(value, size, big_endian));
+        return true;
+    }
+    offset = range->offset + (addr - range->first);
+    if (!dispatch_flags(range->flags, fast, FLAT_DIRECT_WRITE | FLAT_READONLY) || (offset & (size - 1))) {
+        return false;
+    }
+    range->ops->write(range->mr, offset + range->bias, dispatch_order(range, value, size, big_endian), size);
+    return true;
 }
 
 #endif

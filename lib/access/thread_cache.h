@@ -6,13 +6,14 @@
  * thread. It is used only in a read section that has seen g to be current, so the range is alive: the grace period
  * that ends its view's life begins after g stopped being what cell_gen() says (publish/cell.h). Outside such a section
  * the pointer is not looked at, however dead it may be; nothing has to be invalidated, by anybody.
- * Established by: thread_cache_find(), thread_cache_find_in(). Relied on by: every access. Lock: none; it is the thread's.
+ * Established by: thread_cache_find(). Relied on by: every access. Lock: none; it is the thread's.
  *
  * Generations are unique over all cells, so one cache serves all spaces, and destroyed and recycled cells too. No view
  * has generation 0: an entry of zeroes is empty.
  *
  * Two entries, chosen by what the range is: guests alternate between memory and a device's registers (a driver's loop
- * does little else), and memory, asked first, pays nothing for the second.
+ * does little else), and memory, asked first, pays nothing for the second. Each holds what most accesses need in one
+ * line; the entry for memory is enough for a load without a look at the range.
  */
 #ifndef FLATVIEW_ACCESS_THREAD_CACHE_H
 #define FLATVIEW_ACCESS_THREAD_CACHE_H
@@ -20,57 +21,60 @@
 #include "base/sabotage.h"
 #include "publish/cell.h"
 
-typedef struct ThreadCacheEntry {
-    uint64_t gen;
-    hwaddr first;
-    uint64_t span; /* last - first */
-    const FlatRange *range;
-#ifdef FLATVIEW_SABOTAGE
-    FlatRange copy; /* what range points to under that fault: to be stale, yet not to crash before it is caught */
-#endif
-} ThreadCacheEntry;
-
 typedef struct ThreadCache {
-    ThreadCacheEntry memory; /* ranges that are read directly */
-    ThreadCacheEntry device; /* all others */
+    /* a range of 8 bytes or more that is FLAT_DIRECT_READ and not FLAT_EXACT */
+    struct {
+        uint64_t gen;
+        hwaddr first;
+        uint64_t limit; /* how far from first an access of up to 8 bytes may begin and still lie inside */
+        uint8_t *host;  /* of first */
+        const FlatRange *range;
+        bool writable; /* FLAT_DIRECT_WRITE */
+    } memory __attribute__((aligned(64)));
+    /* any other */
+    struct {
+        uint64_t gen;
+        hwaddr first;
+        uint64_t span; /* last - first */
+        const FlatRange *range;
+    } device __attribute__((aligned(64)));
+#ifdef FLATVIEW_SABOTAGE
+    FlatRange stale_memory, stale_device; /* where the pointers lead under SABOTAGE_STALE_CACHE: old, but not freed */
+#endif
 } ThreadCache;
 
 extern __thread ThreadCache thread_cache __attribute__((tls_model("initial-exec")));
 
-/* Look addr up in a view that this read section may use, and remember. NULL for a hole, which is not remembered. */
-const FlatRange *thread_cache_fill(const FlatView *view, hwaddr addr);
-
-static inline bool thread_cache_hits(const ThreadCacheEntry *entry, uint64_t gen, hwaddr addr)
+/* Is what was found in the view of generation then still good for one who has seen now to be current? */
+static inline bool thread_cache_fresh(uint64_t then, uint64_t now)
 {
-    return (entry->gen == gen || (sabotaged(SABOTAGE_STALE_CACHE) && entry->gen != 0)) &&
-           addr - entry->first <= entry->span;
+    return then == now || (sabotaged(SABOTAGE_STALE_CACHE) && then != 0);
 }
 
-static inline const FlatRange *thread_cache_look(uint64_t gen, hwaddr addr)
+/* Memory of the current view around addr: how far addr is from thread_cache.memory.first; false if it is not at hand. The
+   last 7 bytes of a range never are, so that the size of the access need not be asked for. */
+static inline bool thread_cache_memory(ViewCell *cell, hwaddr addr, uint64_t *ret_delta)
 {
-    if (__builtin_expect(thread_cache_hits(&thread_cache.memory, gen, addr), 1)) {
-        return thread_cache.memory.range;
-    }
-    if (thread_cache_hits(&thread_cache.device, gen, addr)) {
-        return thread_cache.device.range;
-    }
-    return NULL;
+    *ret_delta = addr - thread_cache.memory.first;
+    return __builtin_expect(thread_cache_fresh(thread_cache.memory.gen, cell_gen(cell)), 1) &&
+           __builtin_expect(*ret_delta <= thread_cache.memory.limit, 1);
 }
 
-/* The range at addr in the current view, or NULL. For one lookup: a second one may consult a newer view. */
-static inline const FlatRange *thread_cache_find(ViewCell *cell, hwaddr addr)
+/* The same for the other entry and its range, which is thread_cache.device.range: does it hold [addr, addr + size)? */
+static inline bool thread_cache_device(ViewCell *cell, hwaddr addr, unsigned size, uint64_t *ret_delta)
 {
-    const FlatRange *range = thread_cache_look(cell_gen(cell), addr);
+    uint64_t span = thread_cache.device.span;
 
-    return __builtin_expect(range != NULL, 1) ? range : thread_cache_fill(cell_view(cell), addr);
+    *ret_delta = addr - thread_cache.device.first;
+    return __builtin_expect(thread_cache_fresh(thread_cache.device.gen, cell_gen(cell)), 1) &&
+           __builtin_expect(*ret_delta <= span, 1) && __builtin_expect(span - *ret_delta >= size - 1, 1);
 }
 
-/* The range at addr in the view that the caller loaded, or NULL. For calls that must stay in one view (R1). */
-static inline const FlatRange *thread_cache_find_in(const FlatView *view, hwaddr addr)
-{
-    const FlatRange *range = thread_cache_look(view->gen, addr);
-
-    return range ? range : thread_cache_fill(view, addr);
-}
+/*
+ * The range at addr in a view that this read section may use, or NULL for a hole; and remember it.
+ *
+ * One lookup may pass cell_view(cell). A call that consists of several must load the view once and pass that (R1).
+ */
+const FlatRange *thread_cache_find(const FlatView *view, hwaddr addr);
 
 #endif

@@ -43,6 +43,16 @@ extern __thread int reader_registered;
 int reader_register_slow(void); /* 0, -ENOMEM; idempotent */
 int reader_unregister(void);    /* -EBUSY inside a section */
 
+/* Enter if that takes no call: false, and no section, for a thread that is not registered. */
+static inline bool reader_try_enter(void)
+{
+    if (__builtin_expect(!reader_registered, 0)) {
+        return false;
+    }
+    urcu_memb_read_lock();
+    return true;
+}
+
 static inline void reader_enter(void)
 {
     if (__builtin_expect(!reader_registered, 0)) {

@@ -165,19 +165,16 @@ unsigned shim_exact_width(uintptr_t host, size_t len)
     return ram_exact_width((const uint8_t *)host, len);
 }
 
-static ShimCacheEntry entry_of(const ThreadCacheEntry *entry)
-{
-    return (ShimCacheEntry){ entry->gen, entry->first, entry->first + entry->span };
-}
-
 ShimCacheEntry shim_cache_memory(void)
 {
-    return entry_of(&thread_cache.memory);
+    return (ShimCacheEntry){ thread_cache.memory.gen, thread_cache.memory.first,
+                             thread_cache.memory.first + thread_cache.memory.limit + 7 };
 }
 
 ShimCacheEntry shim_cache_device(void)
 {
-    return entry_of(&thread_cache.device);
+    return (ShimCacheEntry){ thread_cache.device.gen, thread_cache.device.first,
+                             thread_cache.device.first + thread_cache.device.span };
 }
 
 void shim_cache_clear(void)

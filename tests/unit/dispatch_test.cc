@@ -180,6 +180,10 @@ TEST_F(Dispatch, TypedStoresOfMemoryFollowTheOrderAskedForAndTouchNothingElse)
 
 TEST_F(Dispatch, NoBytesAreNoAccess)
 {
+    uint8_t byte;
+
+    EXPECT_EQ(read(0, &byte, 1), MEMTX_OK);
+    EXPECT_EQ(read(0, nullptr, 0), MEMTX_OK); // remembered memory
     EXPECT_EQ(read(0x100, nullptr, 0), MEMTX_OK);
     EXPECT_EQ(write(0x280, nullptr, 0), MEMTX_OK);
     EXPECT_TRUE(device.calls.empty());
@@ -503,6 +507,24 @@ TEST_F(Dispatch, CallbackMayAccessMemoryItself)
     EXPECT_EQ(inner, 0x33323130u);
     EXPECT_EQ(address_space_ldl_le(as, 0x104, kAttrs, &l), MEMTX_OK);
     EXPECT_EQ(l, 0x07060504u);
+}
+
+TEST_F(Dispatch, BulkToTheLastByteOfMemory)
+{
+    uint8_t buf[257];
+
+    for (int i = 0; i < 2; i++) { // looked up, then remembered
+        for (hwaddr first : { 0, 200, 248, 249, 255 }) {
+            memset(buf, 0xee, sizeof(buf));
+            EXPECT_EQ(read(0x300 + first, buf, 256 - first), MEMTX_OK);
+            EXPECT_EQ(memcmp(buf, high + first, 256 - first), 0);
+            EXPECT_EQ(buf[256 - first], 0xee);
+            EXPECT_EQ(write(0x300 + first, buf, 256 - first), MEMTX_OK);
+            EXPECT_EQ(write(0x300 + first, buf, 257 - first), MEMTX_ACCESS_ERROR); // one byte of it read-only
+            EXPECT_EQ(rom[0], 0x40);
+        }
+        EXPECT_EQ(read(0x1fe, buf, 3), MEMTX_DECODE_ERROR);
+    }
 }
 
 TEST_F(Dispatch, CopyWithinMemoryMayOverlap)

@@ -167,6 +167,49 @@ TEST_F(ThreadCache, BelongsToOneThread)
     shim_space_free(space);
 }
 
+TEST_F(ThreadCache, LastBytesOfMemoryAndMemoryTooSmallForALongAccess)
+{
+    ShimRange ranges[] = { ram(0, ram_a), ram(0x100, ram_b), ram(0x200, ram_b), ram(0x300, ram_b) };
+    ShimSpace *space;
+    uint8_t byte;
+    uint64_t quad;
+
+    ranges[1].last = 0x106; // 7 bytes
+    ranges[2].last = 0x207; // 8 bytes
+    ranges[3].last = 0x300; // 1 byte
+    space = shim_space_new(ranges, 4);
+    for (int i = 0; i < 2; i++) { // missed, then remembered
+        EXPECT_EQ(load(space, 60), 0xaaaaaaaau);
+        load(space, 61, MEMTX_DECODE_ERROR);
+        EXPECT_EQ(address_space_ldub(shim_space_as(space), 63, kAttrs, &byte), MEMTX_OK);
+        load(space, 64, MEMTX_DECODE_ERROR);
+        EXPECT_EQ(load(space, 0x103), 0xbbbbbbbbu);
+        load(space, 0x104, MEMTX_DECODE_ERROR);
+        EXPECT_EQ(address_space_ldq_le(shim_space_as(space), 0x100, kAttrs, &quad), MEMTX_DECODE_ERROR);
+        EXPECT_EQ(address_space_ldq_le(shim_space_as(space), 0x200, kAttrs, &quad), MEMTX_OK);
+        EXPECT_EQ(address_space_ldq_le(shim_space_as(space), 0x201, kAttrs, &quad), MEMTX_DECODE_ERROR);
+        EXPECT_EQ(load(space, 0x204), 0xbbbbbbbbu);
+        EXPECT_EQ(address_space_ldub(shim_space_as(space), 0x300, kAttrs, &byte), MEMTX_OK);
+        EXPECT_EQ(byte, 0xbb);
+        EXPECT_EQ(address_space_stb(shim_space_as(space), 0x301, kAttrs, 0), MEMTX_DECODE_ERROR);
+        EXPECT_EQ(address_space_stb(shim_space_as(space), 0x300, kAttrs, 0xbb), MEMTX_OK);
+    }
+    shim_space_free(space);
+}
+
+TEST_F(ThreadCache, ReadOnlyMemoryIsRememberedForReadsOnly)
+{
+    ShimRange rom = ram(0, ram_a);
+    rom.kind = SHIM_ROM;
+    ShimSpace *space = shim_space_new(&rom, 1);
+
+    EXPECT_EQ(load(space, 0), 0xaaaaaaaau);
+    EXPECT_EQ(shim_cache_memory().gen, shim_space_gen(space));
+    EXPECT_EQ(address_space_stl_le(shim_space_as(space), 0, kAttrs, 0), MEMTX_ACCESS_ERROR);
+    EXPECT_EQ(ram_a[0], 0xaa);
+    shim_space_free(space);
+}
+
 TEST_F(ThreadCache, ARangeOfTheWholeSpaceIsRemembered)
 {
     ShimRange all = io(0, &one);
