@@ -2,9 +2,9 @@
 /*
  * lock.c - mutexes with ranks.
  *
- * Invariant (FLATVIEW_DEBUG_CHECKS): held[] lists what this thread holds, in the order taken, and the ranks in it ascend.
- * So no cycle of threads can wait for each other, whatever the schedule, and a wrong order shows at its first execution
- * rather than at its first deadlock.
+ * Invariant (FLATVIEW_DEBUG_CHECKS): held[] lists what this thread holds, in the order taken, and the ranks in it
+ * ascend. So no cycle of threads can wait for each other, whatever the schedule, and a wrong order shows at its first
+ * execution rather than at its first deadlock.
  * Established by: lock_acquire(), lock_try(), lock_wait(). Relied on by: everything that takes two locks.
  *
  * lock_try() keeps the same order although it cannot wait: a thread that took a lower rank by luck would wait for a

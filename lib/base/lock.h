@@ -31,7 +31,7 @@ typedef struct Lock {
 void lock_acquire(Lock *lock);
 bool lock_try(Lock *lock);
 void lock_release(Lock *lock);
-void lock_wait(Lock *lock, pthread_cond_t *cond); /* holding it: give it back, sleep, take it again; may wake for nothing */
+void lock_wait(Lock *lock, pthread_cond_t *cond); /* holding it: give it back, sleep, take it again */
 void lock_assert_held(const Lock *lock);     /* by this thread; debug builds only */
 void lock_assert_not_held(const Lock *lock); /* by this thread; debug builds only */
 void lock_assert_none_held(void);            /* no lock of the library; debug builds only */

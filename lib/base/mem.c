@@ -334,7 +334,8 @@ uint64_t mem_live_bytes(void)
         sum += __atomic_load_n(&t->live, __ATOMIC_RELAXED);
     }
     lock_release(&threads_lock);
-    /* A block allocated by a thread read early and freed by one read late is missed the first time: below zero is zero. */
+    /* A block allocated by a thread read early and freed by one read late is missed the first time: below zero is
+       zero. */
     return (int64_t)sum < 0 ? 0 : sum;
 }
 

@@ -2,8 +2,9 @@
 /*
  * mem_cache.c - the depot, through which full magazines go from threads that free to threads that allocate.
  *
- * Invariant: depot_bytes is what the depot holds, and at most DEPOT_BYTES. What exceeds that goes back to the allocator, so
- * that a map that shrank gives its memory back. Both under depot_lock, which is held for a handful of instructions.
+ * Invariant: depot_bytes is what the depot holds, and at most DEPOT_BYTES. What exceeds that goes back to the
+ * allocator, so that a map that shrank gives its memory back. Both under depot_lock, which is held for a handful of
+ * instructions.
  */
 #include "base/mem_cache.h"
 

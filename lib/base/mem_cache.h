@@ -4,11 +4,11 @@
  *
  * A commit takes a few nodes on the writer's thread, and the worker gives back as many later. A general allocator needs
  * several times the instructions for such a pair, and a lock each when the two threads differ. Here, after Bonwick's
- * magazines, each thread keeps per size at most two stacks of MEM_MAGAZINE blocks, and whole stacks travel between threads
- * through a depot, one lock for that many blocks.
+ * magazines, each thread keeps per size at most two stacks of MEM_MAGAZINE blocks, and whole stacks travel between
+ * threads through a depot, one lock for that many blocks.
  *
- * Invariant: a block on a shelf or in the depot has the size of its class, belongs to nobody else, and its first words are
- * links. shelf->spare is a full magazine or NULL. Established by mem_cache_put(); relied on by mem_cache_get().
+ * Invariant: a block on a shelf or in the depot has the size of its class, belongs to nobody else, and its first words
+ * are links. shelf->spare is a full magazine or NULL. Established by mem_cache_put(); relied on by mem_cache_get().
  * Concurrency: a MemCache is of one thread; the depot has its lock.
  */
 #ifndef FLATVIEW_BASE_MEM_CACHE_H
@@ -60,8 +60,8 @@ static inline void *mem_cache_get(MemCache *cache, size_t size)
     return block;
 }
 
-/* Keep ptr. Returns a stack of blocks of this size that is too much for the cache and goes back to the allocator: NULL but
-   seldom. */
+/* Keep ptr. Returns a stack of blocks of this size that is too much for the cache and goes back to the allocator: NULL
+   but seldom. */
 static inline MemBlock *mem_cache_put(MemCache *cache, void *ptr, size_t size)
 {
     MemShelf *shelf = &cache->shelf[size / MEM_LINE - 1];

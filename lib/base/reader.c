@@ -7,12 +7,12 @@
  * Established by: reader_register_slow(), undone by reader_unregister() or the end of the thread.
  * Relied on by:   reader_enter(), retire.c.
  *
- * Why a thread-specific key and not a destructor of the TLS variable: C has none. A key's destructor may run before that
- * of another key whose owner still reads memory; that access registers the thread again and so has our destructor called
- * once more, up to PTHREAD_DESTRUCTOR_ITERATIONS times.
+ * Why a thread-specific key and not a destructor of the TLS variable: C has none. A key's destructor may run before
+ * that of another key whose owner still reads memory; that access registers the thread again and so has our destructor
+ * called once more, up to PTHREAD_DESTRUCTOR_ITERATIONS times.
  *
- * fork(): the child has the registry of its parent but not the threads in it, nor liburcu's worker. Its first grace period
- * could wait for ever, so it must not use the library before exec.
+ * fork(): the child has the registry of its parent but not the threads in it, nor liburcu's worker. Its first grace
+ * period could wait for ever, so it must not use the library before exec.
  */
 #include "base/reader.h"
 
@@ -26,7 +26,7 @@
 enum {
     UNKNOWN = 0,
     OURS,    /* we told liburcu, and shall tell it when the thread ends */
-    BORROWED /* someone else did: the program itself, or liburcu for its worker. Registering twice would corrupt its list */
+    BORROWED /* someone else did: the program, or liburcu for its worker. Registering twice would corrupt its list */
 };
 
 __thread int reader_registered;
@@ -133,8 +133,9 @@ static void deferred_run(struct rcu_head *head)
 void reader_defer(ReaderDeferred *deferred, void (*fn)(ReaderDeferred *deferred))
 {
     pthread_once(&worker_once, worker_start);
-    /* liburcu enters a section of its own while it picks the worker's queue. A thread that cannot be registered for lack of
-       memory is no danger: what that section protects is freed only by programs that manage workers themselves. */
+    /* liburcu enters a section of its own while it picks the worker's queue. A thread that cannot be registered for
+       lack of memory is no danger: what that section protects is freed only by programs that manage workers
+       themselves. */
     (void)reader_register_slow();
     deferred->fn = fn;
 #ifdef READER_TSAN

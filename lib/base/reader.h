@@ -2,8 +2,8 @@
 /*
  * reader.h - read sections and grace periods: the only module that knows liburcu.
  *
- * Invariant: between reader_enter() and reader_exit() nothing that was reachable through reader_load() in that section is
- * freed (ORDERING: R4). reader_wait() returns when every section that was open at its call has ended.
+ * Invariant: between reader_enter() and reader_exit() nothing that was reachable through reader_load() in that section
+ * is freed (ORDERING: R4). reader_wait() returns when every section that was open at its call has ended.
  * A section costs no lock and no store to a shared line; it nests; it never blocks (R5).
  *
  * The flavour is urcu-memb: docs/ARCHITECTURE.md argues, `bench/run flavour` measures. Its read side is inlined here.
@@ -20,8 +20,8 @@
 #endif
 #endif
 #ifdef READER_TSAN
-/* Inlined, liburcu's volatile accesses to its futex word would be instrumented, and reported as races of our readers with
-   each other; called, they are outside the sanitizer's sight. */
+/* Inlined, liburcu's volatile accesses to its futex word would be instrumented, and reported as races of our readers
+   with each other; called, they are outside the sanitizer's sight. */
 void __tsan_acquire(void *addr);
 void __tsan_release(void *addr);
 extern char reader_token;

@@ -2,15 +2,16 @@
 /*
  * retire.c - what commits replaced, oldest first, on its way through its grace period.
  *
- * Invariant: part (a) of retire.h's. retire_settle(mark) is called only after a grace period that began after everything up
- * to mark was flushed: both callers read the mark first and let the grace period begin then. And nothing flushed stays
- * unsettled: while there is such an entry, the worker is armed.
+ * Invariant: part (a) of retire.h's. retire_settle(mark) is called only after a grace period that began after
+ * everything up to mark was flushed: both callers read the mark first and let the grace period begin then. And nothing
+ * flushed stays unsettled: while there is such an entry, the worker is armed.
  * Established by: retire_flush(), work(). Relied on by: retire_settle.c, which decides what becomes of it then.
  *
- * One grace period at a time serves all that was flushed before it began: expedited ones interrupt every running reader.
+ * One grace period at a time serves all that was flushed before it began: expedited ones interrupt every running
+ * reader.
  *
- * fork(): the child has neither the worker nor a usable queue; see reader.c. exit(): what is queued then is never freed and
- * release functions do not run; memory_reclaim() beforehand is the way to have them run.
+ * fork(): the child has neither the worker nor a usable queue; see reader.c. exit(): what is queued then is never freed
+ * and release functions do not run; memory_reclaim() beforehand is the way to have them run.
  */
 #include "base/retire.h"
 

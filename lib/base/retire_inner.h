@@ -11,8 +11,8 @@
  *   ready     passed (a) and (b), of no line
  *   freed
  *
- * queue and ripe are one FIFO cut in two, so that a writer that flushes waits for an O(1) splice and never for a walk. In it
- * seq ascends.
+ * queue and ripe are one FIFO cut in two, so that a writer that flushes waits for an O(1) splice and never for a walk.
+ * In it seq ascends.
  */
 #ifndef FLATVIEW_BASE_RETIRE_INNER_H
 #define FLATVIEW_BASE_RETIRE_INNER_H

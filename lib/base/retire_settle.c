@@ -2,21 +2,22 @@
 /*
  * retire_settle.c - objects past their grace period: free, or kept for a pin.
  *
- * Invariant: part (b) of retire.h's. A settled object is held by the newest pin of its line (of all lines, if it has none)
- * whose generation lies in its lifetime, or there is no such pin and it is free. A pin is linked exactly while its version
- * is settled and its count is not zero. Both under settle_lock.
+ * Invariant: part (b) of retire.h's. A settled object is held by the newest pin of its line (of all lines, if it has
+ * none) whose generation lies in its lifetime, or there is no such pin and it is free. A pin is linked exactly while
+ * its version is settled and its count is not zero. Both under settle_lock.
  * Established by: retire_settle(), for entries whose grace period is over, in the order of the queue.
  * Relied on by:   flatview_ref(); memory_region_quiesce(), through the tickets.
  *
- * Deciding (b) once, at settling, suffices because pins of a replaced version cannot begin once its grace period has ended:
- * who pins either found the version in a read section, which is over, or holds a pin already. And every version of the
- * line older than the object's death was retired in the object's flush or before, hence was settled before the object.
+ * Deciding (b) once, at settling, suffices because pins of a replaced version cannot begin once its grace period has
+ * ended: who pins either found the version in a read section, which is over, or holds a pin already. And every version
+ * of the line older than the object's death was retired in the object's flush or before, hence was settled before the
+ * object.
  *
- * Objects of no line need the pins of all lines. A version of another line that is still current then is no pin yet, and
- * need not be: the commit that withdrew the object did not replace it, so it does not reach it.
+ * Objects of no line need the pins of all lines. A version of another line that is still current then is no pin yet,
+ * and need not be: the commit that withdrew the object did not replace it, so it does not reach it.
  *
- * An object of a line goes from here straight to its free function, which is ours. One of no line may run user code, so it
- * is called from retire_drain_ready() only, with no lock held and outside read sections.
+ * An object of a line goes from here straight to its free function, which is ours. One of no line may run user code, so
+ * it is called from retire_drain_ready() only, with no lock held and outside read sections.
  */
 #include "base/retire.h"
 
@@ -174,7 +175,8 @@ static void pin_link(RetirePin *pin)
     *(pin->older ? &pin->older->newer : &line->oldest) = pin;
     line->newest = pin;
 
-    /* Lines die at different times, so a later death does not mean a later birth: find the place. It is near the end. */
+    /* Lines die at different times, so a later death does not mean a later birth: find the place. It is near the
+       end. */
     pin->all_newer = NULL;
     for (below = all_newest; below && pin_gen(below) > pin_gen(pin); below = below->all_older) {
         pin->all_newer = below;
@@ -208,8 +210,8 @@ static uint64_t settle_one(RetireHead *head, RetireHead **dead)
     bool kept;
 
     if ((head->kind & ~KIND_HELD) == RETIRE_PIN) {
-        /* Acquire: if the count was zero, what the last unpinner did with the version happens before its end. Release: the
-           links below are ordered by settle_lock, which the unpinner that ends the pin takes. */
+        /* Acquire: if the count was zero, what the last unpinner did with the version happens before its end. Release:
+           the links below are ordered by settle_lock, which the unpinner that ends the pin takes. */
         kept = __atomic_fetch_or(&pin_of(head)->count, RETIRE_PIN_RETIRED, __ATOMIC_ACQ_REL) != 0;
         if (kept) {
             pin_link(pin_of(head));
@@ -279,8 +281,8 @@ void retire_unpin(RetirePin *pin)
     if (before != (RETIRE_PIN_RETIRED | 1)) {
         return; /* others hold it, or it is not settled: then settle_one() will see zero */
     }
-    /* We alone saw the last pin of a settled version go, and no new one can come: the end is ours. settle_one() set the flag
-       under settle_lock and linked the pin before it gave the lock back. */
+    /* We alone saw the last pin of a settled version go, and no new one can come: the end is ours. settle_one() set the
+       flag under settle_lock and linked the pin before it gave the lock back. */
     lock_acquire(&settle_lock);
     if (sabotaged(SABOTAGE_SKIP_GRACE) && !pin->all_newer && all_newest != pin) {
         lock_release(&settle_lock);

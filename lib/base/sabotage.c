@@ -2,8 +2,8 @@
 /*
  * sabotage.c - the names of the rules that can be broken on purpose.
  *
- * Invariant: sabotage_active is written once, before any other thread exists, so that reading it needs no order. Without
- * FLATVIEW_SABOTAGE this file defines nothing.
+ * Invariant: sabotage_active is written once, before any other thread exists, so that reading it needs no order.
+ * Without FLATVIEW_SABOTAGE this file defines nothing.
  */
 #include "base/sabotage.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Random histories of three lines against the definition: an object retired in generation d, born in b, is alive exactly
- * while a version of its line with a generation in [b, d) is pinned. One of no line is alive while such a version of
- * any line that was retired by then is pinned, and gone when no version with such a generation is.
+ * Random histories of three lines against the definition: an object retired in generation d, born in b, is alive
+ * exactly while a version of its line with a generation in [b, d) is pinned. One of no line is alive while such a
+ * version of any line that was retired by then is pinned, and gone when no version with such a generation is.
  */
 #include <gtest/gtest.h>
 

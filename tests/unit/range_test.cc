@@ -12,8 +12,8 @@ using Wide = unsigned __int128;
 constexpr uint64_t Top = UINT64_MAX;
 
 /* Around every boundary that 64 bits have, so that pairs of them make every kind of range. */
-const std::vector<uint64_t> kPoints = {0,         1,         2,       0xfff,   0x1000,  0x1001, (1ull << 32) - 1, 1ull << 32,
-                                       Top / 2,   Top / 2 + 1, Top - 2, Top - 1, Top};
+const std::vector<uint64_t> kPoints = {0, 1, 2, 0xfff, 0x1000, 0x1001, (1ull << 32) - 1, 1ull << 32, Top / 2,
+                                       Top / 2 + 1, Top - 2, Top - 1, Top};
 
 template <typename F> void ForEachRange(F f)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Readers that pin, a writer that replaces, helpers that settle, all at once. Mostly for the sanitizers: the versions are
- * plain memory, so a version freed early is a use after free, and one freed without order a race.
+ * Readers that pin, a writer that replaces, helpers that settle, all at once. Mostly for the sanitizers: the versions
+ * are plain memory, so a version freed early is a use after free, and one freed without order a race.
  */
 #include <gtest/gtest.h>
 
