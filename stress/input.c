@@ -202,15 +202,12 @@ bool fields_size(Fields *f, const char *what, uint64_t *ret)
     return fields_hex(f, what, UINT64_MAX - 1, ret);
 }
 
-bool fields_dec(Fields *f, const char *what, uint64_t max, uint64_t *ret)
+/* @digits is @word without its sign. */
+static bool decimal(Fields *f, const char *what, const char *word, const char *digits, uint64_t max, uint64_t *ret)
 {
-    const char *word;
     uint64_t value = 0;
 
-    if (!fields_word(f, what, &word)) {
-        return false;
-    }
-    for (const char *p = word; *p; p++) {
+    for (const char *p = digits; *p || p == digits; p++) {
         if (*p < '0' || *p > '9') {
             return input_fail(f->err, f->line, "%s '%.40s' is not a decimal number", what, word);
         }
@@ -223,18 +220,27 @@ bool fields_dec(Fields *f, const char *what, uint64_t max, uint64_t *ret)
     return true;
 }
 
+bool fields_dec(Fields *f, const char *what, uint64_t max, uint64_t *ret)
+{
+    const char *word;
+
+    return fields_word(f, what, &word) && decimal(f, what, word, word, max, ret);
+}
+
 bool fields_int(Fields *f, const char *what, int32_t *ret)
 {
-    bool negative = f->at && f->at[0] == '-';
+    const char *word;
     uint64_t value;
+    bool negative;
 
-    if (negative) {
-        f->at++;
-    }
-    if (!fields_dec(f, what, (uint64_t)INT32_MAX + negative, &value)) {
+    if (!fields_word(f, what, &word)) {
         return false;
     }
-    *ret = negative ? (int32_t)(0 - (int64_t)value) : (int32_t)value;
+    negative = word[0] == '-';
+    if (!decimal(f, what, word, word + negative, (uint64_t)INT32_MAX + negative, &value)) {
+        return false;
+    }
+    *ret = (int32_t)(negative ? -(int64_t)value : (int64_t)value);
     return true;
 }
 

@@ -88,11 +88,11 @@ static TopoRegion *add_region(Emitter *e, uint32_t line)
     return r;
 }
 
-static bool emit_line(Emitter *e, uint32_t index, bool is_space_root)
+static bool emit_line(Emitter *e, uint32_t index, uint32_t container, bool is_space_root)
 {
     const MtreeLine *l = &e->tree->lines[index];
-    bool contains = is_space_root || l->hidden || l->size == UINT64_MAX ||
-                    e->first_child[index] != e->first_child[index + 1];
+    bool contains = l->hidden || l->size == UINT64_MAX ||
+                    (!is_space_root && e->first_child[index] != e->first_child[index + 1]);
     TopoRegion *r = add_region(e, l->line);
 
     if (!r) {
@@ -106,8 +106,9 @@ static bool emit_line(Emitter *e, uint32_t index, bool is_space_root)
     r->alias_offset = l->alias ? l->alias_offset : 0;
     r->flags |= (uint16_t)((l->enabled ? TOPO_ENABLED : 0) | (l->nonvolatile ? TOPO_NONVOLATILE : 0) |
                            (l->alias ? 0 : kind_flags(l->kind, contains)));
-    if (l->up != TOPO_NONE) {
-        r->container = e->region[l->up];
+    r->container = l->up == TOPO_NONE ? container : e->region[l->up];
+    if (r->container != TOPO_NONE) {
+        r->container_id = e->topo->regions[r->container].id;
         topo_adopt(e->topo, e->region[index]);
     }
     return true;
@@ -115,13 +116,26 @@ static bool emit_line(Emitter *e, uint32_t index, bool is_space_root)
 
 static bool emit_tree(Emitter *e, uint32_t root, bool is_space)
 {
+    uint32_t around = TOPO_NONE;
     size_t depth = 0;
 
+    /* A priority is had among siblings, so it stands in something; nothing shows that, so it is not printed. */
+    if (e->tree->lines[root].priority) {
+        TopoRegion *r = add_region(e, e->tree->lines[root].line);
+
+        if (!r) {
+            return false;
+        }
+        r->name = "";
+        r->size = UINT64_MAX;
+        r->flags |= TOPO_ENABLED;
+        around = (uint32_t)(e->topo->n_regions - 1);
+    }
     e->stack[depth++] = root;
     while (depth > 0) {
         uint32_t line = e->stack[--depth];
 
-        if (!emit_line(e, line, is_space && line == root)) {
+        if (!emit_line(e, line, line == root ? around : TOPO_NONE, is_space && line == root)) {
             return false;
         }
         for (uint32_t i = e->first_child[line + 1]; i > e->first_child[line]; i--) {

@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""oracle.py FLATVIEW PART - what `flatview` makes of QEMU's maps, against what QEMU made of them (FORMAT.md).
+
+  check        each .topo: our views are the recorded ones
+  replay       each scenario of PAIRS.tsv: step by step, each step one transaction
+  each         the same, call by call
+  tree         `flatview tree X.topo` is X.mtree
+  flat         `flatview flat X.topo` is X.flat
+  roundtrip    `flatview tree` of the text of `info mtree`, with and without -o -D, is that text
+  teeth        a map with one recorded fact changed is found wrong, whatever the fact
+"""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+here = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(here, '..', 'meta'))
+from tap import Tap  # noqa: E402
+
+# Data that is lost must not look like tests that pass.
+CAPTURES, WITH_DISABLED, PAIRS, SCENARIOS = 242, 161, 86, 10
+OWNERS = re.compile(r'(?: (?:owner|parent):\{(?:dev|obj) [^}]*\})+$', re.MULTILINE)
+
+
+def stems(suffix):
+    found = []
+    for folder, _, files in os.walk(here):
+        found += [os.path.relpath(os.path.join(folder, f[:-len(suffix)]), here) for f in files if f.endswith(suffix)]
+    return sorted(found)
+
+
+def read(stem, suffix):
+    with open(os.path.join(here, stem + suffix), encoding='utf-8') as file:
+        return file.read()
+
+
+def scenarios():
+    """Rows that follow each other, as lists of stems."""
+    with open(os.path.join(here, 'PAIRS.tsv'), encoding='utf-8') as file:
+        rows = [line.rstrip('\n').split('\t')[:2] for line in file][1:]
+    chains = []
+    for before, after in rows:
+        if chains and chains[-1][-1] == before:
+            chains[-1].append(after)
+        else:
+            chains.append([before, after])
+    return rows, chains
+
+
+def run(*args):
+    done = subprocess.run(args, capture_output=True, text=True, cwd=here, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def difference(have, want, name):
+    """The first line that differs."""
+    have, want = have.splitlines(), want.splitlines()
+    for number, (a, b) in enumerate(zip(have, want), 1):
+        if a != b:
+            return [f'{name}, canonical line {number}', f'  ours   {a}', f"  QEMU's {b}"]
+    return [] if len(have) == len(want) else [f'{name}: {len(have)} canonical lines, QEMU has {len(want)}']
+
+
+def blocks(text):
+    return [block for block in text.split('\n\n') if block]
+
+
+def canonical_tree(text):
+    """The order of address spaces that share a root, of groups, and so of sections, is not part of the map."""
+    done = []
+    for block in blocks(text):
+        lines = block.split('\n')
+        heads = sorted(line for line in lines if not line.startswith(' '))
+        done.append('\n'.join(heads + [line for line in lines if line.startswith(' ')]))
+    return '\n\n'.join(sorted(done))
+
+
+def canonical_flat(text):
+    """Neither are the numbers and the order of views."""
+    done = []
+    for block in blocks(text):
+        lines = block.split('\n')[1:]
+        heads = sorted(line for line in lines if line.startswith(' AS '))
+        done.append('\n'.join(heads + [line for line in lines if not line.startswith(' AS ')]))
+    return '\n\n'.join(sorted(done))
+
+
+def verdicts(tap, flatview, args, files):
+    """One case for each file of a check or replay: its line of output."""
+    status, out, err = run(flatview, *args, *files)
+    lines = out.splitlines()
+    said = set(lines)
+    for file in files:
+        wrong = [line for line in lines + err.splitlines() if line.startswith((f'differs {file}:', f'{file}:'))]
+        tap.case(file, [] if f'ok {file}' in said and not wrong else wrong or ['no verdict', err[-400:]])
+    tap.case('status and sum', [] if status == 0 and lines[-1:] == [f'{len(files)} passed, 0 failed']
+             else [f'status {status}', *lines[-1:], err[-400:]])
+
+
+def part_check(tap, flatview):
+    verdicts(tap, flatview, ['check'], [stem + '.topo' for stem in stems('.topo')])
+
+
+def part_replay(tap, flatview, *args):
+    rows, chains = scenarios()
+    tap.case('all pairs are there', [] if (len(rows), len(chains)) == (PAIRS, SCENARIOS)
+             else [f'{len(rows)} pairs, {len(chains)} scenarios'])
+    for chain in chains:
+        verdicts(tap, flatview, ['replay', *args], [stem + '.topo' for stem in chain])
+
+
+def part_each(tap, flatview):
+    part_replay(tap, flatview, '--each')
+
+
+def printed(tap, flatview, args, suffix, want, canonical, name):
+    status, out, err = run(flatview, *args)
+    wrong = [f'status {status}', err[-400:]] if status else difference(canonical(out), canonical(want), name)
+    tap.case(name + suffix, wrong)
+
+
+def part_tree(tap, flatview):
+    for stem in stems('.topo'):
+        printed(tap, flatview, ['tree', stem + '.topo'], '.topo', read(stem, '.mtree'), canonical_tree, stem)
+
+
+def part_flat(tap, flatview):
+    for stem in stems('.topo'):
+        printed(tap, flatview, ['flat', stem + '.topo'], '.topo', read(stem, '.flat'), canonical_flat, stem)
+
+
+def part_roundtrip(tap, flatview):
+    """Here the order is the text's own, so nothing is made canonical."""
+    for stem in stems('.mtree'):
+        printed(tap, flatview, ['tree', stem + '.mtree'], '.mtree', read(stem, '.mtree'), str, stem)
+    for stem in stems('.mtree-oD'):
+        want = OWNERS.sub('', read(stem, '.mtree-oD'))
+        printed(tap, flatview, ['tree', '-D', stem + '.mtree-oD'], '.mtree-oD', want, str, stem)
+
+
+def damaged(text):
+    """(what, text): each with one fact changed; all remain well-formed."""
+    lines = text.split('\n')
+
+    def changed(word, field, change):
+        for number, line in enumerate(lines):
+            fields = line.split(' ')
+            new = change(fields[field]) if fields[0] == word else None
+            if new is not None and new != fields[field]:
+                fields[field] = new
+                return '\n'.join(lines[:number] + [' '.join(fields)] + lines[number + 1:])
+        return None
+
+    def swap(letter, place):
+        return lambda flags: flags[:place] + ('-' if flags[place] != '-' else letter) + flags[place + 1:]
+
+    yield 'size of a range', changed('range', 2, lambda f: f'{int(f, 16) - 1:x}' if int(f, 16) > 1 else None)
+    yield 'offset of a range', changed('range', 4, lambda f: f'{int(f, 16) ^ 1:x}')
+    yield 'dirty mask of a range', changed('range', 5, lambda f: f'{int(f, 16) ^ 1:x}')
+    yield 'read-only flag of a range', changed('range', 6, swap('r', 0))
+    yield 'non-volatile flag of a range', changed('range', 6, swap('v', 1))
+    yield 'read mode of a range', changed('range', 6, swap('o', 2))
+    yield 'root of a view', changed('view', 2, lambda f: '-' if f != '-' else None)
+    yield 'view of a space', changed('as', 3, lambda f: '0' if f != '0' else None)
+    yield 'offset of a region', changed('region', 3, lambda f: f'{int(f, 16) + 0x1000:x}' if 0 < int(f, 16) < 1 << 40 else None)
+    yield 'dirty mask of a region', changed('region', 9, lambda f: f'{int(f, 16) ^ 1:x}' if f != '0' else None)
+    last = max(number for number, line in enumerate(lines) if line.startswith('range '))
+    view = max(number for number, line in enumerate(lines[:last]) if line.startswith('view '))
+    head, count = lines[view].rsplit(' ', 1)
+    yield 'a range too few', '\n'.join(lines[:view] + [f'{head} {int(count) - 1}'] + lines[view + 1:last] + lines[last + 1:])
+
+
+def part_teeth(tap, flatview):
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'damaged.topo')
+        for what, text in damaged(read('x86_64/q35.linux.linux', '.topo')):
+            if text is None:
+                tap.case(what, ['the capture has nothing of the kind'])
+                continue
+            with open(path, 'w', encoding='utf-8') as file:
+                file.write(text)
+            for args in (['check'], ['replay']):
+                status, out, err = run(flatview, *args, path)
+                tap.case(f'{args[0]}: {what}', [] if status == 1 and out.startswith(f'differs {path}: ')
+                         else [f'status {status}', out, err])
+
+
+def main():
+    flatview, part = os.path.abspath(sys.argv[1]), sys.argv[2]
+    tap = Tap()
+    counts = [len(stems(suffix)) for suffix in ('.topo', '.mtree', '.flat', '.mtree-oD')]
+    tap.case('all captures are there', [] if counts == [CAPTURES] * 3 + [WITH_DISABLED] else [str(counts)])
+    globals()['part_' + part](tap, flatview)
+    return tap.end()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
