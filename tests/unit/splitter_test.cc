@@ -248,7 +248,7 @@ TEST_F(Splitter, MergeWithoutAReadCallbackIsRefused)
 TEST_F(Splitter, ExtendKeepsTheAddressAndClearsTheRest)
 {
     impl(4, 4, false, MEMORY_NARROW_WRITE_EXTEND);
-    EXPECT_EQ(store(5, 2, 0xaabb), MEMTX_OK);
+    EXPECT_EQ(store(5, 2, 0xeeeeaabb), MEMTX_OK); // what lies above the access's size is not data
     ops.endianness = MEMORY_BIG_ENDIAN;
     EXPECT_EQ(store(5, 2, 0xaabb), MEMTX_OK);
     EXPECT_EQ(calls, (std::vector<Call>{ { 'w', 5, 0xaabb, 4 }, { 'w', 5, 0xaabb0000, 4 } }));

@@ -206,7 +206,20 @@ TEST_F(ThreadCache, ReadOnlyMemoryIsRememberedForReadsOnly)
     EXPECT_EQ(load(space, 0), 0xaaaaaaaau);
     EXPECT_EQ(shim_cache_memory().gen, shim_space_gen(space));
     EXPECT_EQ(address_space_stl_le(shim_space_as(space), 0, kAttrs, 0), MEMTX_ACCESS_ERROR);
+    EXPECT_EQ(address_space_write(shim_space_as(space), 0, kAttrs, ram_b, 4), MEMTX_ACCESS_ERROR);
     EXPECT_EQ(ram_a[0], 0xaa);
+    shim_space_free(space);
+}
+
+TEST_F(ThreadCache, MappedHardwareIsNotTakenForMemory)
+{
+    ShimRange hardware = ram(0, ram_a);
+    hardware.kind = SHIM_RAM_DEVICE;
+    ShimSpace *space = shim_space_new(&hardware, 1);
+
+    EXPECT_EQ(load(space, 0), 0xaaaaaaaau);
+    EXPECT_EQ(shim_cache_memory().gen, 0u);
+    EXPECT_EQ(shim_cache_device().gen, shim_space_gen(space));
     shim_space_free(space);
 }
 
