@@ -151,7 +151,9 @@ void dirty_resolve(MemoryRegion *mr)
     for (link = mr->chains; link; link = link->next) {
         dirty_resolve_space(link->space);
     }
-    if (mr->parent) {
+    /* What the parent resolves to depends on its children only while at most one is enabled. With three or more, before
+       the change of one of them or after it, there are two or more on the other side, too. */
+    if (mr->parent && mr->parent->n_enabled_children <= 2) {
         for (link = mr->parent->chains; link; link = link->next) {
             dirty_resolve_space(link->space);
         }
