@@ -34,6 +34,8 @@ typedef struct ViewCell {
     /* writers */
     MemoryRegion *root __attribute__((aligned(64))); /* root->cell is this; NULL for the empty cell */
     MemoryRegion *saved_root;                        /* what root was when the transaction began, if it changed */
+    MemoryRegion *loud_aliases;                      /* of root: see dirty.c. Valid while region_shape is shape */
+    uint64_t shape;
     RetireLine *line;
     struct Space *users; /* spaces that will see this cell when the transaction commits */
     size_t n_users;

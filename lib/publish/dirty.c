@@ -87,12 +87,60 @@ static void dirt_at_root(Space *space, AddrRange window)
     }
 }
 
-static bool mark_visit(MemoryRegion *mr, AddrRange window, void *arg)
+/*
+ * Is alias a way for spaces to be resolved to what it shows, and nothing else? Then the cell of its target is their cell, what is
+ * marked there is marked for them, and nobody else looks through it.
+ */
+static bool is_quiet(const MemoryRegion *alias, const ViewCell *cell)
+{
+    const MemoryRegion *mr;
+    const ChainLink *link;
+
+    for (mr = alias; mr; mr = mr->parent) {
+        if (mr->cell || mr->aliases) {
+            return false;
+        }
+        for (link = mr->chains; link; link = link->next) {
+            if (link->space->cell != cell) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* A machine has a bus master for each device, and each of them an alias of the whole memory: following all of those for every BAR
+   that moves would make the cost of the change that of the machine. So the quiet ones stand first in the list. */
+static MemoryRegion *loud_aliases(MemoryRegion *root)
+{
+    ViewCell *cell = root->cell;
+    MemoryRegion *alias, *next, *loud = NULL;
+
+    if (cell->shape == region_shape) {
+        return cell->loud_aliases;
+    }
+    for (alias = root->aliases; alias; alias = next) {
+        next = alias->alias_next;
+        if (is_quiet(alias, cell)) {
+            region_alias_to_front(alias);
+        } else if (!loud) {
+            loud = alias;
+        }
+    }
+    cell->loud_aliases = loud;
+    cell->shape = region_shape;
+    return loud;
+}
+
+static bool mark_visit(MemoryRegion *mr, AddrRange window, MemoryRegion **aliases, void *arg)
 {
     AddrRange absolute;
     ChainLink *link;
 
     (void)arg;
+    if (mr->cell && mr->aliases) {
+        *aliases = loud_aliases(mr);
+    }
     if (!mr->cell && !mr->chains) {
         return true;
     }

@@ -104,6 +104,7 @@ void space_use_cell(Space *space, ViewCell *cell)
         old->n_listening -= space->n_listeners != 0;
     }
     space->cell = cell;
+    region_shape_changed();
     if (cell) {
         space->user_next = cell->users;
         space->user_pprev = &cell->users;
@@ -155,6 +156,7 @@ void chain_enter(Chain *chain)
 {
     unsigned i;
 
+    region_shape_changed();
     for (i = 0; i < chain->n; i++) {
         ChainLink *link = &chain->link[i];
         ChainLink **head = &link->mr->chains;
@@ -172,6 +174,7 @@ void chain_leave(Chain *chain)
 {
     unsigned i;
 
+    region_shape_changed();
     for (i = 0; i < chain->n; i++) {
         ChainLink *link = &chain->link[i];
 

@@ -19,6 +19,7 @@ Lock topology_lock = LOCK_INITIALIZER(LOCK_RANK_TOPOLOGY, "topology");
 
 static uint64_t live_regions; /* atomic */
 static uint64_t last_order;   /* guarded by the topology lock */
+uint64_t region_shape = 1;    /* no cell has found out anything yet */
 
 uint64_t region_live_count(void)
 {
@@ -72,9 +73,8 @@ void region_fini(MemoryRegion *mr)
     __atomic_sub_fetch(&live_regions, 1, __ATOMIC_RELAXED);
 }
 
-void region_alias_link(MemoryRegion *mr, MemoryRegion *target)
+static void alias_put_in(MemoryRegion *mr, MemoryRegion *target)
 {
-    region_poke(mr->alias, target); /* a static alias had it before, and may be asked for it right now */
     mr->alias_next = target->aliases;
     mr->alias_prev = &target->aliases;
     if (mr->alias_next) {
@@ -83,18 +83,37 @@ void region_alias_link(MemoryRegion *mr, MemoryRegion *target)
     target->aliases = mr;
 }
 
+static void alias_take_out(MemoryRegion *mr)
+{
+    *mr->alias_prev = mr->alias_next;
+    if (mr->alias_next) {
+        mr->alias_next->alias_prev = mr->alias_prev;
+    }
+}
+
+void region_alias_link(MemoryRegion *mr, MemoryRegion *target)
+{
+    region_shape_changed();
+    region_poke(mr->alias, target); /* a static alias had it before, and may be asked for it right now */
+    alias_put_in(mr, target);
+}
+
 void region_alias_unlink(MemoryRegion *mr)
 {
     if (!mr->alias_prev) {
         return;
     }
     assert(!region_is_mapped(mr));
-    *mr->alias_prev = mr->alias_next;
-    if (mr->alias_next) {
-        mr->alias_next->alias_prev = mr->alias_prev;
-    }
+    region_shape_changed();
+    alias_take_out(mr);
     mr->alias_next = NULL;
     mr->alias_prev = NULL;
+}
+
+void region_alias_to_front(MemoryRegion *mr)
+{
+    alias_take_out(mr);
+    alias_put_in(mr, mr->alias);
 }
 
 /* Could this static region live? Says nothing about what it is an alias of. */
@@ -188,6 +207,9 @@ static void set_parent(MemoryRegion *mr, MemoryRegion *parent)
 {
     bool was_mapped = region_is_mapped(mr);
 
+    if (mr->children || mr->alias) {
+        region_shape_changed(); /* what shows nothing but itself, as most devices, is on nobody's way up */
+    }
     region_poke(mr->parent, parent);
     while (mr->alias && region_is_mapped(mr) != was_mapped) {
         uint32_t count = mr->alias->mapped_aliases + (was_mapped ? UINT32_MAX : 1);

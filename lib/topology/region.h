@@ -95,6 +95,16 @@ void region_unlink(MemoryRegion *child);
 void region_move(MemoryRegion *mr, hwaddr addr); /* keeps order; with or without a parent */
 void region_resize(MemoryRegion *mr, uint64_t size); /* UINT64_MAX is 2^64 */
 void region_enable(MemoryRegion *mr, bool enabled);
+void region_alias_to_front(MemoryRegion *mr); /* of its target's list, whose order means nothing */
+
+/* Counts what can change who is seen through whom: places of regions that show others, alias edges, and what the floors above
+   add to that. As long as it stands still, what was found out about the ways up from a region holds. */
+extern uint64_t region_shape; /* guarded by the topology lock */
+static inline void region_shape_changed(void)
+{
+    region_shape++;
+}
+
 /* readonly, nonvolatile, romd, alias_offset, bias and dirty_log_mask touch nothing else: region_poke() */
 uint64_t region_next_order(void);
 
@@ -142,12 +152,13 @@ bool region_makes_loop(MemoryRegion *parent, MemoryRegion *child, hwaddr addr);
 
 /* Everything above: mr itself first, then through its parent and through the aliases that show it, each with the
    window of it, in its own coordinates, through which the given window of mr can be seen. Stops at disabled regions
-   (mr's own flag included) and at what clips the window away. visit returns false to stop going up from there.
+   (mr's own flag included) and at what clips the window away. visit returns false to stop going up from there; *aliases is
+   the first of mr's aliases, and may be set to a later one or to NULL: those before it are not followed.
    Returns false if the walk was given up, after REGION_WALK_BUDGET steps or REGION_WALK_BRANCHES regions in one way up
    that each had another way left: then anything may be affected. Never allocates. */
 #define REGION_WALK_BUDGET (1u << 20)
 #define REGION_WALK_BRANCHES 128
 bool region_walk_up(MemoryRegion *mr, AddrRange window,
-                    bool (*visit)(MemoryRegion *mr, AddrRange window, void *arg), void *arg);
+                    bool (*visit)(MemoryRegion *mr, AddrRange window, MemoryRegion **aliases, void *arg), void *arg);
 
 #endif

@@ -54,10 +54,11 @@ static bool way_up(Branch *from, MemoryRegion **ret_mr, AddrRange *ret_window, u
 }
 
 bool region_walk_up(MemoryRegion *mr, AddrRange window,
-                    bool (*visit)(MemoryRegion *mr, AddrRange window, void *arg), void *arg)
+                    bool (*visit)(MemoryRegion *mr, AddrRange window, MemoryRegion **aliases, void *arg), void *arg)
 {
     Branch branches[REGION_WALK_BRANCHES]; /* only as much of it is touched as ways fork */
     unsigned n = 0, budget = REGION_WALK_BUDGET;
+    MemoryRegion *aliases;
     AddrRange own;
 
     for (;;) {
@@ -65,8 +66,10 @@ bool region_walk_up(MemoryRegion *mr, AddrRange window,
             return false;
         }
         budget--;
-        if (mr->enabled && region_extent(mr, &own) && range_intersect(window, own, &window) && visit(mr, window, arg)) {
-            branches[n++] = (Branch){mr, window, mr->parent, mr->aliases};
+        aliases = mr->aliases;
+        if (mr->enabled && region_extent(mr, &own) && range_intersect(window, own, &window) &&
+            visit(mr, window, &aliases, arg)) {
+            branches[n++] = (Branch){mr, window, mr->parent, aliases};
         }
         while (n && !way_up(&branches[n - 1], &mr, &window, &budget)) {
             n--;
@@ -117,11 +120,12 @@ typedef struct Search {
     bool met;
 } Search;
 
-static bool search_visit(MemoryRegion *mr, AddrRange window, void *arg)
+static bool search_visit(MemoryRegion *mr, AddrRange window, MemoryRegion **aliases, void *arg)
 {
     Search *search = arg;
 
     (void)window;
+    (void)aliases;
     search->met |= mr == search->wanted;
     return !search->met;
 }

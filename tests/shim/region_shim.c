@@ -113,10 +113,11 @@ typedef struct Visitor {
     void *arg;
 } Visitor;
 
-static bool unpack(MemoryRegion *mr, AddrRange window, void *arg)
+static bool unpack(MemoryRegion *mr, AddrRange window, MemoryRegion **aliases, void *arg)
 {
     Visitor *visitor = arg;
 
+    (void)aliases;
     return visitor->visit(mr, window.first, window.last, visitor->arg);
 }
 
