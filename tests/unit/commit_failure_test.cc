@@ -193,7 +193,7 @@ TEST_F(CommitFailure, ATransactionOfMany)
                       ASSERT_EQ(0, memory_region_del_subregion(&root, &spare.mr));
                       ASSERT_EQ(0, memory_transaction_commit());
                   }),
-              8u);
+              6u);
 }
 
 TEST_F(CommitFailure, TurningASpaceToAViewOfItsOwn)
