@@ -50,6 +50,67 @@ TEST_F(Space, RootsThatShowTheSameShareOneView)
     ASSERT_EQ(0, memory_region_quiesce(&bus));
 }
 
+// What is known of the ways up from a root (dirty.c skips those that lead to nobody else) must be found out again when one of
+// them becomes a way to somebody.
+TEST_F(Space, ABusThatComesToBeSeenElsewhereShowsLaterChangesThere)
+{
+    MemoryRegion bus, window, top, peek;
+    Device extra;
+    AddressSpace master = {}, spy = {};
+    ASSERT_EQ(0, memory_region_init(&bus, "bus", UINT64_MAX));
+    ASSERT_EQ(0, memory_region_init_alias(&window, "window", &root, 0, UINT64_MAX));
+    ASSERT_EQ(0, memory_region_add_subregion(&bus, 0, &window));
+    ASSERT_EQ(0, address_space_init(&master, &bus, "master"));
+    ASSERT_EQ(0, memory_region_set_address(&dev[0].mr, 0x5000));
+    EXPECT_TRUE(share(&as, &master));
+
+    // through an alias of the bus, shifted, in a container with something else
+    ASSERT_EQ(0, memory_region_init(&top, "top", UINT64_MAX));
+    device_init(&extra, "extra", 0x10);
+    ASSERT_EQ(0, memory_region_add_subregion(&top, 0, &extra.mr));
+    ASSERT_EQ(0, memory_region_init_alias(&peek, "peek", &bus, 0x1000, 0x8000));
+    ASSERT_EQ(0, memory_region_add_subregion(&top, 0x10000, &peek));
+    ASSERT_EQ(0, address_space_init(&spy, &top, "spy"));
+    EXPECT_EQ("0-f extra@0 11000-110ff b@0 12000-120ff c@0 14000-140ff a@0", text_of(&spy));
+    ASSERT_EQ(0, memory_region_set_address(&dev[0].mr, 0x1000));
+    EXPECT_EQ("0-f extra@0 10000-100ff a@0 11000-110ff b@0 12000-120ff c@0", text_of(&spy));
+    EXPECT_EQ("1000-10ff a@0 2000-20ff b@0 3000-30ff c@0", text_of(&master));
+
+    // no more through that, but as a child
+    ASSERT_EQ(0, memory_region_del_subregion(&top, &peek));
+    ASSERT_EQ(0, memory_region_destroy(&peek));
+    ASSERT_EQ(0, memory_region_set_address(&dev[0].mr, 0x5000));
+    EXPECT_EQ("0-f extra@0", text_of(&spy));
+    ASSERT_EQ(0, memory_region_add_subregion(&top, 0x100000, &bus));
+    ASSERT_EQ(0, memory_region_set_address(&dev[0].mr, 0x1000));
+    EXPECT_EQ("0-f extra@0 101000-1010ff a@0 102000-1020ff b@0 103000-1030ff c@0", text_of(&spy));
+    ASSERT_EQ(0, memory_region_del_subregion(&top, &bus));
+    ASSERT_EQ(0, address_space_destroy(&spy, nullptr));
+
+    // in one transaction: a neighbour parts the view of the bus from the root's, and the root changes before and after
+    ASSERT_EQ(0, memory_region_set_address(&bus, 0));
+    ASSERT_EQ(0, memory_region_del_subregion(&top, &extra.mr));
+    EXPECT_TRUE(share(&as, &master));
+    ASSERT_EQ(0, memory_transaction_begin());
+    ASSERT_EQ(0, memory_region_set_address(&dev[0].mr, 0x6000));
+    ASSERT_EQ(0, memory_region_add_subregion_overlap(&bus, 0x2000, &extra.mr, 1));
+    ASSERT_EQ(0, memory_region_set_address(&dev[2].mr, 0x7000));
+    ASSERT_EQ(0, memory_transaction_commit());
+    EXPECT_EQ("2000-200f extra@0 2010-20ff b@10 6000-60ff a@0 7000-70ff c@0", text_of(&master));
+    EXPECT_EQ("2000-20ff b@0 6000-60ff a@0 7000-70ff c@0", text_of(&as));
+    ASSERT_EQ(0, memory_region_set_address(&dev[2].mr, 0x8000));
+    EXPECT_EQ("2000-200f extra@0 2010-20ff b@10 6000-60ff a@0 8000-80ff c@0", text_of(&master));
+
+    ASSERT_EQ(0, address_space_destroy(&master, nullptr));
+    ASSERT_EQ(0, memory_region_del_subregion(&bus, &extra.mr));
+    ASSERT_EQ(0, memory_region_del_subregion(&bus, &window));
+    for (MemoryRegion *mr : {&extra.mr, &window, &bus, &top}) {
+        ASSERT_EQ(0, memory_region_destroy(mr));
+        ASSERT_EQ(0, memory_region_quiesce(mr));
+    }
+    ASSERT_EQ(1, extra.released);
+}
+
 TEST_F(Space, ASecondChildBesideAnOnlyOneKeepsTheView)
 {
     MemoryRegion top;
