@@ -27,6 +27,8 @@ void dirty_touch(ViewCell *cell)
     }
 }
 
+enum { SORT_FEW = 8 }; /* spans up to which qsort() costs more than it saves */
+
 static bool grow_span(AddrRange *span, AddrRange by)
 {
     /* Overlapping or adjacent. The +1s cannot wrap: the other test has failed when they would. */
@@ -60,6 +62,21 @@ static int span_order(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* Most commits have one or two. */
+static void sort_few(AddrRange *spans, size_t n)
+{
+    size_t i, k;
+
+    for (i = 1; i < n; i++) {
+        AddrRange span = spans[i];
+
+        for (k = i; k && spans[k - 1].first > span.first; k--) {
+            spans[k] = spans[k - 1];
+        }
+        spans[k] = span;
+    }
+}
+
 void dirty_settle(ViewCell *cell)
 {
     size_t i, n = 0;
@@ -67,7 +84,11 @@ void dirty_settle(ViewCell *cell)
     if (cell->dirty_all || cell->n_spans < 2) {
         return;
     }
-    qsort(cell->spans, cell->n_spans, sizeof(*cell->spans), span_order);
+    if (cell->n_spans <= SORT_FEW) {
+        sort_few(cell->spans, cell->n_spans);
+    } else {
+        qsort(cell->spans, cell->n_spans, sizeof(*cell->spans), span_order);
+    }
     for (i = 1; i < cell->n_spans; i++) {
         if (!grow_span(&cell->spans[n], cell->spans[i])) {
             cell->spans[++n] = cell->spans[i];

@@ -69,7 +69,12 @@ bool region_walk_up(MemoryRegion *mr, AddrRange window,
         aliases = mr->aliases;
         if (mr->enabled && region_extent(mr, &own) && range_intersect(window, own, &window) &&
             visit(mr, window, &aliases, arg)) {
-            branches[n++] = (Branch){mr, window, mr->parent, aliases};
+            if (aliases) {
+                branches[n++] = (Branch){mr, window, mr->parent, aliases};
+            } else if (mr->parent && range_shift_up(window, mr->addr, &window)) {
+                mr = mr->parent; /* the only way: nothing to remember */
+                continue;
+            }
         }
         while (n && !way_up(&branches[n - 1], &mr, &window, &budget)) {
             n--;
