@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * histogram.h - how long things took: counts in buckets that grow with the value, so that a percentile is right to 1/16.
+ * histogram.h - how long things took: counts in buckets that grow with the value, so that a percentile is right to
+ * 1/16.
  *
  * One thread adds; others may read while it does and see every count as it was a moment ago.
  */
@@ -19,7 +20,7 @@ typedef struct Histogram {
 void histogram_add(Histogram *h, uint64_t value);
 void histogram_merge(Histogram *h, const Histogram *other);
 
-/* The least value that @per_mille of a thousand values do not exceed, to the precision of a bucket; 0 if there are none. */
+/* The least value that @per_mille of a thousand values do not exceed, rounded up to a bucket; 0 if there are none. */
 uint64_t histogram_percentile(const Histogram *h, unsigned per_mille);
 
 #endif

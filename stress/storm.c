@@ -11,13 +11,14 @@
  * How to read the output. Each violation is one line on standard error: where, what was expected by which views, what
  * came; the first few are printed, all are counted. On a terminal there is a line each second:
  *
- *     seconds  accesses/s  commits/s  refused  aborted  retired  pinned  violations
+ *     seconds  lookups/s  commits/s  refused  aborted  retired  pinned  violations
  *
- * accesses are judged ones, so accesses/s measures the judge more than the library (bench/ measures the library). commits
- * are those of writers and of device callbacks. retired is what waits for readers to leave, pinned what is kept for pinned
- * views, of which this command has many. Latencies are of one load without the judge, and of one commit with all
- * listeners here, on a machine that runs more threads than it may have CPUs. The last line begins with `ok:` or `FAILED:`;
- * with --json it is one JSON object. Exit status: 0 well, 1 a violation, 2 unusable input.
+ * lookups are accesses and translations, each of them judged, so lookups/s measures the judge more than the library,
+ * which bench/ measures. commits are those of writers and of device callbacks. retired is what waits for readers to
+ * leave, pinned what is kept for pinned views, of which this command has many. Latencies are of one load without the
+ * judge, and of one commit with all listeners here, with more threads than the machine may have CPUs. The last line
+ * begins with `ok:` or `FAILED:`; with --json it is one JSON object. --quiet leaves out the table. Exit status: 0
+ * well, 1 a violation, 2 unusable input.
  *
  * A seed repeats the decisions of each thread, not the schedule.
  */
@@ -227,90 +228,6 @@ static void catch_signals(void)
     alarm((unsigned)options.seconds + GRACE_SECONDS);
 }
 
-/* ---- figures ---- */
-
-typedef struct Totals {
-    uint64_t accesses, translations, slot_accesses, commits, refused, aborted, audits;
-} Totals;
-
-static Totals add_up(void)
-{
-    Totals sum = { 0 };
-
-    for (unsigned i = 0; i < storm.n_threads; i++) {
-        const StormThread *t = storm.threads[i];
-
-        sum.accesses += __atomic_load_n(&t->accesses, __ATOMIC_RELAXED);
-        sum.translations += __atomic_load_n(&t->translations, __ATOMIC_RELAXED);
-        sum.slot_accesses += __atomic_load_n(&t->slot_accesses, __ATOMIC_RELAXED);
-        sum.commits += __atomic_load_n(&t->commits, __ATOMIC_RELAXED);
-        sum.refused += __atomic_load_n(&t->refused, __ATOMIC_RELAXED);
-        sum.aborted += __atomic_load_n(&t->aborted, __ATOMIC_RELAXED);
-        sum.audits += __atomic_load_n(&t->audits, __ATOMIC_RELAXED);
-    }
-    return sum;
-}
-
-static uint64_t looked_up(const Totals *sum)
-{
-    return sum->accesses + sum->translations + sum->slot_accesses;
-}
-
-static void print_second(unsigned long second, const Totals *now, const Totals *before)
-{
-    MemoryStats stats;
-
-    memory_get_stats(&stats);
-    if (second % 20 == 1) {
-        printf("%7s %12s %10s %8s %8s %9s %9s %10s\n", "seconds", "accesses/s", "commits/s", "refused", "aborted",
-               "retired", "pinned", "violations");
-    }
-    printf("%7lu %12" PRIu64 " %10" PRIu64 " %8" PRIu64 " %8" PRIu64 " %7" PRIu64 " K %7" PRIu64 " K %10" PRIu64 "\n",
-           second, looked_up(now) - looked_up(before), now->commits - before->commits, now->refused, now->aborted,
-           stats.retired_bytes >> 10, stats.pinned_bytes >> 10, __atomic_load_n(&storm.violations, __ATOMIC_RELAXED));
-    fflush(stdout);
-}
-
-static void percentiles(const char *what, size_t offset)
-{
-    static Histogram all;
-
-    memset(&all, 0, sizeof(all));
-    for (unsigned i = 0; i < storm.n_threads; i++) {
-        histogram_merge(&all, (const Histogram *)(const void *)((const char *)storm.threads[i] + offset));
-    }
-    printf("%s p50 %" PRIu64 " ns, p99 %" PRIu64 " ns, p99.9 %" PRIu64 " ns, max %" PRIu64 " ns\n", what,
-           histogram_percentile(&all, 500), histogram_percentile(&all, 990), histogram_percentile(&all, 999), all.max);
-}
-
-static void report(double seconds, uint64_t violations)
-{
-    Totals sum = add_up();
-    MemoryStats stats;
-
-    memory_get_stats(&stats);
-    if (options.json) {
-        printf("{\"ok\": %s, \"violations\": %" PRIu64 ", \"accesses\": %" PRIu64 ", \"commits\": %" PRIu64
-               ", \"refused\": %" PRIu64 ", \"aborted\": %" PRIu64 ", \"retired_bytes_peak\": %" PRIu64
-               ", \"seconds\": %.2f, \"accesses_per_second\": %.0f, \"commits_per_second\": %.0f, \"audits\": %" PRIu64
-               ", \"live_bytes\": %" PRIu64 ", \"live_bytes_at_start\": %" PRIu64 ", \"seed\": %" PRIu64 "}\n",
-               violations ? "false" : "true", violations, looked_up(&sum), sum.commits, sum.refused, sum.aborted,
-               stats.retired_peak, seconds, (double)looked_up(&sum) / seconds, (double)sum.commits / seconds, sum.audits,
-               stats.live_bytes, storm.start.live_bytes, storm.seed);
-        return;
-    }
-    if (!options.quiet) {
-        percentiles("a load:  ", offsetof(StormThread, access_ns));
-        percentiles("a commit:", offsetof(StormThread, commit_ns));
-        printf("retired at most %" PRIu64 " K; live %" PRIu64 " K before the storm, %" PRIu64 " K after it\n",
-               stats.retired_peak >> 10, storm.start.live_bytes >> 10, stats.live_bytes >> 10);
-    }
-    printf("%s: %" PRIu64 " accesses (%.0f/s), %" PRIu64 " commits (%.0f/s), %" PRIu64 " refused, %" PRIu64
-           " aborted, %" PRIu64 " audits, %" PRIu64 " violations in %.1f s\n",
-           violations ? "FAILED" : "ok", looked_up(&sum), (double)looked_up(&sum) / seconds, sum.commits,
-           (double)sum.commits / seconds, sum.refused, sum.aborted, sum.audits, violations, seconds);
-}
-
 /* ---- the run ---- */
 
 static bool make_threads(void)
@@ -341,15 +258,15 @@ static void watch_threads(uint64_t start)
     bool table = isatty(STDOUT_FILENO) && !options.json && !options.quiet;
     uint64_t end = start + options.seconds * UINT64_C(1000000000);
     unsigned long second = 0;
-    Totals before = { 0 }, now;
+    StormTotals before = { 0 }, now;
 
     while (!storm_stopping() && storm_clock_ns() < end) {
         usleep(50000);
         if (storm_clock_ns() - start >= (second + 1) * UINT64_C(1000000000)) {
             second++;
-            now = add_up();
+            now = storm_totals();
             if (table) {
-                print_second(second, &now, &before);
+                storm_print_second(second, &now, &before);
             }
             before = now;
             storm_check_pins();
@@ -405,7 +322,11 @@ int storm_main(int argc, char **argv)
     }
     seconds = blow();
     storm_calm();
-    report(seconds, storm.violations);
+    if (options.json) {
+        storm_print_json(seconds);
+    } else {
+        storm_print_report(seconds);
+    }
     status = storm.violations ? EXIT_WRONG : EXIT_OK;
     storm_teardown();
     for (unsigned i = 0; i < storm.n_threads; i++) {

@@ -2,12 +2,15 @@
 /*
  * storm.h - what the parts of `flatview storm` share.
  *
- * The property under test: every access, by any thread at any time, gets the answer of one view that was current between
- * its start and its end; and every listener's mirror is that view, at every commit. storm.c says how to run it and how to
- * read what it prints.
+ * The property under test: every access, by any thread at any time, gets the answer of one view that was current
+ * between its start and its end; and every listener's mirror is that view, at every commit. storm.c says how to run it
+ * and how to read what it prints.
  *
- *   storm.c          options, threads, the live table, the report
- *   storm_setup.c    the machine, the spaces that are watched, and how all of it ends
+ *   storm.c          options, threads
+ *   storm_report.c   the live table, the report
+ *   storm_setup.c    the machine, the spaces that are watched, what may change
+ *   storm_stamp.c    what each region of the machine answers with
+ *   storm_calm.c     what watches the whole run, and how it ends
  *   storm_device.c   what answers: registers and memory whose every byte says whose it is
  *   storm_hotplug.c  devices that come and go, and the proof that nobody touches them afterwards
  *   storm_history.c  which views were current when
@@ -80,9 +83,9 @@ void backing_stamp(Backing *b, uint64_t first, uint64_t last);
 uint32_t backing_new_id(void);
 
 /*
- * SCRATCH: in memory, the last word of each 64-byte line is for writing, the others keep their stamps for ever. Line l of a
- * page belongs to thread l % (number of threads), so its owner knows what must be there. All mappings of memory are
- * aligned to pages: a write goes to its own scratch word even if the memory behind the address changes under way.
+ * SCRATCH: in memory, the last word of each 64-byte line is for writing, the others keep their stamps for ever. Line l
+ * of a page belongs to thread l % (number of threads), so its owner knows what must be there. All mappings of memory
+ * are aligned to pages: a write goes to its own scratch word even if the memory behind the address changes under way.
  */
 #define SCRATCH_MASK 0x38u
 static inline bool is_scratch(uint64_t offset)
@@ -90,8 +93,17 @@ static inline bool is_scratch(uint64_t offset)
     return (offset & SCRATCH_MASK) == SCRATCH_MASK;
 }
 
-enum { MODEL_PLAIN, MODEL_NARROW_BE, MODEL_WORDS, MODEL_READ_ONLY, MODEL_WRITE_ONLY, MODEL_FAULTY, MODEL_SILENT, MODELS };
-const MemoryRegionOps *model_ops(unsigned model); /* NULL for MODEL_SILENT: a reservation */
+enum {
+    MODEL_PLAIN,
+    MODEL_NARROW_BE,
+    MODEL_WORDS,
+    MODEL_READ_ONLY,
+    MODEL_WRITE_ONLY,
+    MODEL_FAULTY,
+    MODEL_SILENT,
+    MODELS
+};
+const MemoryRegionOps *model_ops(unsigned model);               /* NULL for MODEL_SILENT: a reservation */
 bool model_faults(const MemoryRegionOps *ops, uint64_t offset); /* this bus access gets MEMTX_ERROR */
 
 /* ---- accesses (storm_expect.c, storm_access.c) ---- */
@@ -140,7 +152,7 @@ typedef struct History {
     MemoryListener listener __attribute__((aligned(64)));
     FlatView *ring[HISTORY_RING];
     pthread_mutex_t trim_lock;
-    uint64_t oldest; /* guarded by trim_lock */
+    uint64_t oldest;      /* guarded by trim_lock */
     uint64_t oldest_seen; /* atomic copy */
     FlatView *promised;   /* the new view of the commit under way */
     bool pending;
@@ -149,8 +161,8 @@ typedef struct History {
 struct StormSpace {
     AddressSpace *as;
     const char *name;
-    uint32_t root;   /* in storm.topo */
-    bool has_memory; /* RAM can show here: accesses keep to SCRATCH when they write */
+    uint32_t root;    /* in storm.topo */
+    bool has_memory;  /* RAM can show here: accesses keep to SCRATCH when they write */
     FlatView *pinned; /* from the start to the end, and what it was at the start */
     Sections pinned_sections;
     History history;
@@ -158,7 +170,7 @@ struct StormSpace {
 
 bool history_start(StormSpace *space);
 bool history_stop(StormSpace *space);
-void history_trim(void); /* let go of what no access can need any more */
+void history_trim(void);              /* let go of what no access can need any more */
 bool history_is_long(unsigned share); /* more than 1/share of HISTORY_RING waits */
 static inline uint64_t history_now(const StormSpace *space)
 {
@@ -177,8 +189,8 @@ typedef struct StormMirror {
     Sections sections;
     const MemoryDelta *delta;
     enum { MIRROR_IDLE, MIRROR_BEGUN, MIRROR_PREPARED, MIRROR_REMOVING, MIRROR_ADDING } phase;
-    bool ready;     /* has replayed the view */
-    bool detached;  /* atomic */
+    bool ready;    /* has replayed the view */
+    bool detached; /* atomic */
     uint64_t rounds;
 } StormMirror;
 
@@ -203,8 +215,8 @@ enum { HOT_BOX, HOT_REGS, HOT_MEMORY, HOT_WINDOW, HOT_REGIONS };
 struct HotDevice {
     HotRegion at[HOT_REGIONS];
     MemoryRegion *parent; /* where it is plugged; its owner's business */
-    void *memory;  /* ours; NULL: the library's */
-    uint32_t refs; /* atomic: regions not yet released */
+    void *memory;         /* ours; NULL: the library's */
+    uint32_t refs;        /* atomic: regions not yet released */
     HotDevice *next;
 };
 
@@ -212,9 +224,9 @@ HotDevice *hot_new(unsigned model, uint64_t regs_size, bool is_flash);
 HotDevice *hot_new_bare(uint32_t id, uint64_t size); /* registers alone, MODEL_PLAIN */
 /* Inside a transaction or not; 0 or the errno of the first call that failed. */
 int hot_plug(HotDevice *d, MemoryRegion *parent, hwaddr addr, int priority);
-int hot_unplug(HotDevice *d); /* and destroy: once that is committed, the device frees itself */
+int hot_unplug(HotDevice *d);  /* and destroy: once that is committed, the device frees itself */
 int hot_discard(HotDevice *d); /* was never plugged, or is not any more */
-void hot_finish(void); /* free those that wait to be freed */
+void hot_finish(void);         /* free those that wait to be freed */
 uint64_t hot_alive(void);
 
 /* ---- writers (storm_writer.c, storm_mutate.c, storm_audit.c) ---- */
@@ -246,6 +258,7 @@ typedef struct Writer {
     unsigned n_touched;
     unsigned going, coming; /* masks of devices[] */
     StormMirror *visitor;   /* a mirror that comes and goes */
+    MemoryRegion ballast;   /* in no tree: changed by every transaction */
 } Writer;
 
 bool writer_init(StormThread *t);
@@ -278,14 +291,14 @@ bool slots_fini(void);
 bool slots_change(StormThread *t);
 bool slots_access(StormThread *t);
 
-/* ---- threads and the whole (storm.c, storm_setup.c) ---- */
+/* ---- threads and the whole (storm.c, storm_setup.c, storm_stamp.c, storm_calm.c, storm_report.c) ---- */
 
 struct StormThread {
     uint64_t rng __attribute__((aligned(64)));
     unsigned index;
     bool is_writer;
     pthread_t thread;
-    int refuse;  /* asks the refuser to refuse this thread's commit with that */
+    int refuse; /* asks the refuser to refuse this thread's commit with that */
     bool was_refused;
     unsigned depth; /* of accesses within accesses */
     Journal *journal;
@@ -321,14 +334,26 @@ typedef struct Storm {
 extern Storm storm;
 extern __thread StormThread *storm_self;
 
+const MemoryRegionOps *choose_ops(const TopoRegion *topo, const MachineOptions *options);
+bool make_backings(void);
+bool stamp_memory(void); /* of what the watched spaces show */
 bool storm_setup(const char *file, InputError *err);
+void storm_forget(void); /* what setup made, but the machine */
 bool storm_watch(void);
 void storm_check_pins(void);
-bool storm_calm(void);     /* everything back to where it was, listeners and devices gone; judges what is left alive */
+bool storm_calm(void); /* everything back to where it was, listeners and devices gone; judges what is left alive */
 void storm_teardown(void);
 
 void storm_violation(const char *format, ...) __attribute__((format(printf, 1, 2)));
 uint64_t storm_clock_ns(void);
+
+typedef struct StormTotals {
+    uint64_t lookups, commits, refused, aborted, audits;
+} StormTotals;
+StormTotals storm_totals(void);
+void storm_print_second(unsigned long second, const StormTotals *now, const StormTotals *before);
+void storm_print_report(double seconds);
+void storm_print_json(double seconds);
 
 static inline bool storm_stopping(void)
 {

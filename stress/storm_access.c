@@ -2,12 +2,13 @@
 /*
  * storm_access.c - one access, carried out and judged.
  *
- * Invariant: an access is judged against the views that storm_history.c says it can have been served by, each as a whole
- * (R1): there must be one that gives the result, every byte read, every byte left alone and every byte that arrived. Among
- * those that do, the oldest is remembered in floor[]: by coherence a thread does not go back to an older one.
+ * Invariant: an access is judged against the views that storm_history.c says it can have been served by, each as a
+ * whole (R1): there must be one that gives the result, every byte read, every byte left alone and every byte that
+ * arrived. Among those that do, the oldest is remembered in floor[]: by coherence a thread does not go back to an
+ * older one.
  *
- * The judge may have to wait for a commit under way, whose view is not in the history yet. That is no deadlock: it holds no
- * lock, and a commit waits for no reader (R5).
+ * The judge may have to wait for a commit under way, whose view is not in the history yet. That is no deadlock: it
+ * holds no lock, and a commit waits for no reader (R5).
  */
 #include "storm.h"
 
@@ -138,6 +139,7 @@ static void complain(const StormThread *t, const StormSpace *space, const Access
     char low[WHY_MAX], high[WHY_MAX], decoded[80] = "";
     uint64_t last = w->end / 2, offset;
     FlatView *oldest = history_view(space, w->low), *newest = history_view(space, last);
+    static const char *const verbs[2][2] = { { "reads", "loads" }, { "writes", "stores" } };
     uint32_t id;
 
     if (!expect_matches(oldest, a, j, low, sizeof(low)) && !expect_matches(newest, a, j, high, sizeof(high))) {
@@ -147,8 +149,7 @@ static void complain(const StormThread *t, const StormSpace *space, const Access
         }
         storm_violation("%s: %s %u %s %u bytes at %llx%s, views %llu (generation %llu) to %llu (%llu)%s were current. "
                         "By the first: %s. By the last: %s%s",
-                        space->name, t->is_writer ? "writer" : "vcpu", t->index,
-                        a->is_write ? a->typed ? "stores" : "writes" : a->typed ? "loads" : "reads", a->len,
+                        space->name, t->is_writer ? "writer" : "vcpu", t->index, verbs[a->is_write][a->typed], a->len,
                         (unsigned long long)a->addr, a->big_endian ? " big-endian" : "", (unsigned long long)w->low,
                         (unsigned long long)flatview_generation(oldest), (unsigned long long)last,
                         (unsigned long long)flatview_generation(newest), w->end % 2 ? " and perhaps one more" : "", low,

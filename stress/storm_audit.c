@@ -2,9 +2,9 @@
 /*
  * storm_audit.c - views against the tree, point by point.
  *
- * Accesses and mirrors are compared with views; this compares views with the tree that they should show, so a view that is
- * wrong from the start is found as well. resolve() is the rule of visibility for one address, written down in the order
- * in which one would explain it; it asks the public functions alone and knows neither ranges nor spans.
+ * Accesses and mirrors are compared with views; this compares views with the tree that they should show, so a view
+ * that is wrong from the start is found as well. resolve() is the rule of visibility for one address, written down in
+ * the order in which one would explain it; it asks the public functions alone and knows neither ranges nor spans.
  *
  * Invariant: both sides are read inside one transaction of this thread that changes nothing: the topology lock keeps
  * others from changing the tree or publishing.

@@ -2,9 +2,9 @@
 /*
  * storm_device.c - what answers: registers and memory whose every byte says whose it is.
  *
- * Invariant: the contents of a backing never change, but for scratch words of memory (storm.h). So the answer to a read
- * depends on nothing but the view that served it, and a wrong one can be decoded to the region and offset that it is of.
- * Established by: the callbacks here and backing_stamp(). Relied on by: storm_expect.c, storm_slots.c.
+ * Invariant: the contents of a backing never change, but for scratch words of memory (storm.h). So the answer to a
+ * read depends on nothing but the view that served it, and a wrong one can be decoded to the region and offset that it
+ * is of. Established by: the callbacks here and backing_stamp(). Relied on by: storm_expect.c, storm_slots.c.
  *
  * Callbacks run on any accessing thread, inside its read section, many at once. What they keep is the thread's (its
  * journal) or atomic.

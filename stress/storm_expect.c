@@ -81,10 +81,9 @@ static void memory_part(Expectation *ex, const Access *a, const Backing *b, bool
         return;
     }
     for (unsigned i = 0; i < n; i++) {
-        ByteFate fate = is_scratch(offset + i) ? BYTE_SCRATCH
-                        : backing_has_page(b, offset + i) ? BYTE_CONTENTS : BYTE_ZERO;
+        ByteFate fate = backing_has_page(b, offset + i) ? BYTE_CONTENTS : BYTE_ZERO;
 
-        fill(ex, at + i, 1, fate, b, offset + i);
+        fill(ex, at + i, 1, is_scratch(offset + i) ? BYTE_SCRATCH : fate, b, offset + i);
     }
 }
 
@@ -219,7 +218,7 @@ static bool journal_has(const Journal *j, const Backing *b, uint64_t offset, uin
     return false;
 }
 
-/* What the access did not write may be in the journal only as the rest of a merged word, with the device's own value. */
+/* What the access did not write may be there only as the rest of a merged word, with the device's own value. */
 static bool journal_is_clean(const Expectation *ex, const Access *a, const Journal *j)
 {
     for (unsigned i = 0; i < j->n; i++) {
@@ -247,11 +246,14 @@ static bool write_matches(const Expectation *ex, const Access *a, const Journal 
     char text[80];
 
     for (unsigned i = 0; i < a->len; i++) {
-        bool in_memory = ex->fate[i] == BYTE_SCRATCH;
-        bool ok = ex->fate[i] == BYTE_UNTOUCHED ||
-                  (in_memory ? ex->backing[i]->host[ex->offset[i]] == a->data[i]
-                             : journal_has(j, ex->backing[i], ex->offset[i], a->data[i]));
+        const Backing *b = ex->backing[i];
+        bool ok = true;
 
+        if (ex->fate[i] == BYTE_SCRATCH) {
+            ok = b->host[ex->offset[i]] == a->data[i];
+        } else if (ex->fate[i] != BYTE_UNTOUCHED) {
+            ok = journal_has(j, b, ex->offset[i], a->data[i]);
+        }
         if (!ok) {
             if (why) {
                 describe(ex, i, text, sizeof(text));

@@ -2,30 +2,31 @@
 /*
  * storm_history.c - which views were current when.
  *
- * Invariant: clock == 2k: view k is current, and nothing newer has been visible to anybody. clock == 2k + 1: view k or its
- * successor. ring[] holds view k, pinned, from before clock first says 2k until history_trim() finds that no thread can
- * ask for it. An access that reads clock as s before it starts and as e after it ended can have been served by the views
+ * Invariant: clock == 2k: view k is current, and nothing newer has been visible to anybody. clock == 2k + 1: view k or
+ * its successor. ring[] holds view k, pinned, from before clock first says 2k until history_trim() finds that no
+ * thread can ask for it. An access that reads clock as s before it starts and as e after it ended can have been served
+ * by the views
  *
  *     s / 2  ...  (e + 1) / 2        (rounding down)
  *
- * and by no other. No false alarm: (1) To serve it, view k + 1 must have been published before the access loaded it; the
- * store of 2k + 1, in prepare, is ordered before publication on the committing thread, publication is ordered before the
- * load (R3: a release and an acquire), so e >= 2k + 1. (2) s >= 2k + 2 means that this thread has seen what the committing
- * thread stored after publication; by coherence it cannot load view k any more. No miss that matters: the bounds are loose
- * only while one commit stands between its prepare and its first addition.
+ * and by no other. No false alarm: (1) To serve it, view k + 1 must have been published before the access loaded it;
+ * the store of 2k + 1, in prepare, is ordered before publication on the committing thread, publication is ordered
+ * before the load (R3: a release and an acquire), so e >= 2k + 1. (2) s >= 2k + 2 means that this thread has seen what
+ * the committing thread stored after publication; by coherence it cannot load view k any more. No miss that matters:
+ * the bounds are loose only while one commit stands between its prepare and its first addition.
  *
  * A refused commit takes clock back from 2k + 1 to 2k. That keeps (1) and (2): nothing was published.
  *
- * A commit that changes nothing in the space may publish another view of equal contents without telling listeners. So what
- * is compared is contents, by flatview_diff(), never pointers.
+ * A commit that changes nothing in the space may publish another view of equal contents without telling listeners. So
+ * what is compared is contents, by flatview_diff(), never pointers.
  *
  * Established by: the callbacks here, under the topology lock. Its listener has the lowest priority of all: the last to
  * remove, the first to add, so that its two marks stand close to the publication.
  *
- * hold[] is a hazard: a thread that is about to look at history stores the number of the current view there, then reads
- * clock, while history_trim() reads clock and then all hold[], all of it sequentially consistent. Either the trimmer sees
- * the hold, or its look came first, and then the thread reads a clock no older than the trimmer's bound and, from there on,
- * asks for nothing older. (Fences would say the same; ThreadSanitizer does not understand them.)
+ * hold[] is a hazard: a thread that is about to look at history stores the number of the current view there, then
+ * reads clock, while history_trim() reads clock and then all hold[], all of it sequentially consistent. Either the
+ * trimmer sees the hold, or its look came first, and then the thread reads a clock no older than the trimmer's bound
+ * and, from there on, asks for nothing older. (Fences would say the same; ThreadSanitizer does not understand them.)
  */
 #include "storm.h"
 

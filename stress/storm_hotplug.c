@@ -2,10 +2,10 @@
 /*
  * storm_hotplug.c - devices that come and go, and the proof that nobody touches them afterwards.
  *
- * Invariant: a HotDevice is in use from hot_new() until the library has released each of its regions (ORDERING: R4). Then
- * no callback of it runs and none will: its canaries die, its memory is overwritten, and it is kept in a queue for a
- * while, so that whoever comes too late finds a dead canary and not somebody else's memory. Under AddressSanitizer it is
- * freed at once, which says more about who came too late.
+ * Invariant: a HotDevice is in use from hot_new() until the library has released each of its regions (ORDERING: R4).
+ * Then no callback of it runs and none will: its canaries die, its memory is overwritten, and it is kept in a queue
+ * for a while, so that whoever comes too late finds a dead canary and not somebody else's memory. Under
+ * AddressSanitizer it is freed at once, which says more about who came too late.
  *
  * Plugging and unplugging are for one thread at a time, its owner; release functions run anywhere.
  */
@@ -181,13 +181,15 @@ HotDevice *hot_new(unsigned model, uint64_t regs_size, bool is_flash)
         backing_stamp(memory, 0, HOT_MEMORY_SIZE - 1);
     }
     ok = ok && made(d, HOT_BOX, memory_region_init(region_of(d, HOT_BOX), "hot-box", HOT_BOX_SIZE));
-    ok = ok && made(d, HOT_REGS, memory_region_init_io(region_of(d, HOT_REGS), model_ops(model), "hot-regs", regs_size));
-    ok = ok && made(d, HOT_WINDOW, memory_region_init_alias(region_of(d, HOT_WINDOW), "hot-window",
-                                                            region_of(d, HOT_REGS), regs_size / 4, regs_size / 2));
+    ok =
+        ok && made(d, HOT_REGS, memory_region_init_io(region_of(d, HOT_REGS), model_ops(model), "hot-regs", regs_size));
+    ok = ok && made(d, HOT_WINDOW,
+                    memory_region_init_alias(region_of(d, HOT_WINDOW), "hot-window", region_of(d, HOT_REGS),
+                                             regs_size / 4, regs_size / 2));
     ok = ok && !memory_region_add_subregion(region_of(d, HOT_BOX), 0, region_of(d, HOT_REGS));
     ok = ok && !memory_region_add_subregion(region_of(d, HOT_BOX), 8 * STORM_PAGE, region_of(d, HOT_MEMORY));
-    ok = ok && !memory_region_add_subregion_overlap(region_of(d, HOT_BOX), 9 * STORM_PAGE + 64,
-                                                    region_of(d, HOT_WINDOW), -1);
+    ok = ok &&
+         !memory_region_add_subregion_overlap(region_of(d, HOT_BOX), 9 * STORM_PAGE + 64, region_of(d, HOT_WINDOW), -1);
     return ok ? d : NULL; /* what is left behind is a violation already */
 }
 

@@ -2,8 +2,8 @@
 /*
  * storm_mirror.c - listeners that check what they are told.
  *
- * Invariant: from its registration to its end, a mirror's sections are the sum of the events that it was told, and at every
- * commit they are the view that is current then. What is demanded on the way (ORDERING: R6, R8):
+ * Invariant: from its registration to its end, a mirror's sections are the sum of the events that it was told, and at
+ * every commit they are the view that is current then. What is demanded on the way (ORDERING: R6, R8):
  * - begin, prepare, removals, additions, commit come in this order, or begin, prepare, abort;
  * - what a removal takes away is in the mirror, and the current view still has it, as old_view;
  * - what an addition puts in overlaps nothing in the mirror, and the current view has it already, as new_view. The two
@@ -118,8 +118,7 @@ static void addition(StormMirror *m, const MemoryRegionSection *s)
         complain(m, "an addition out of order:", s);
     }
     m->phase = MIRROR_ADDING;
-    if (delivery.phase > ROUND_ADDING ||
-        (delivery.phase == ROUND_ADDING && m->listener.priority < delivery.priority)) {
+    if (delivery.phase > ROUND_ADDING || (delivery.phase == ROUND_ADDING && m->listener.priority < delivery.priority)) {
         complain(m, "an addition after one of higher priority:", s);
     }
     delivery.phase = ROUND_ADDING;

@@ -2,10 +2,10 @@
 /*
  * storm_mutate.c - the changes that transactions are made of: what guests, firmware and hot-plug do to a map.
  *
- * Invariant: a target has one writer, which alone changes it; so what the writer knows of its targets and devices is true
- * outside transactions too. Each call here is one that must succeed: any error is a violation, except what a listener
- * refuses. At most one in AWAY_SHARE of a writer's targets is away from where it was at the start, so that the map stays
- * the map of a machine. Memory moves by whole pages (storm.h, SCRATCH).
+ * Invariant: a target has one writer, which alone changes it; so what the writer knows of its targets and devices is
+ * true outside transactions too. Each call here is one that must succeed: any error is a violation, except what a
+ * listener refuses. At most one in AWAY_SHARE of a writer's targets is away from where it was at the start, so that
+ * the map stays the map of a machine. Memory moves by whole pages (storm.h, SCRATCH).
  */
 #include "storm.h"
 
@@ -229,8 +229,8 @@ void writer_settle(StormThread *t, bool done)
             w->plugged[i] = true;
         }
         if (!w->devices[i]) {
-            w->devices[i] = hot_new((unsigned)storm_below(t, MODELS), (1 + storm_below(t, 4)) * STORM_PAGE,
-                                    storm_chance(t, 3));
+            w->devices[i] =
+                hot_new((unsigned)storm_below(t, MODELS), (1 + storm_below(t, 4)) * STORM_PAGE, storm_chance(t, 3));
         }
     }
     for (i = 0; i < w->n_touched; i++) {
@@ -277,5 +277,6 @@ int writer_go_home(StormThread *t)
         }
         w->devices[i] = NULL;
     }
-    return error;
+    error = error ? error : memory_region_destroy(&w->ballast);
+    return error ? error : memory_region_quiesce(&w->ballast);
 }

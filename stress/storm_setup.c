@@ -1,24 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * storm_setup.c - the machine, the spaces that are watched, and how all of it ends.
+ * storm_setup.c - the machine, the spaces that are watched, and what may change in it.
  *
- * Invariant, from storm_setup() to storm_calm(): every region that can show in a watched space has a Backing; every range
- * of memory is mapped at whole pages (or storm.memory_aligned is false, and nobody writes to memory); no target can make
- * the tree show itself without end. After storm_calm() the library holds what it held before, or that is a violation.
- *
- * Everything here runs on the main thread, before the others start and after they ended.
+ * Invariant: every range of memory is mapped at whole pages (or storm.memory_aligned is false, and nobody writes to
+ * memory), and stays so; no target can make the tree show itself without end. Established here, before the threads
+ * start.
  */
 #include "storm.h"
 
 #include "builtin.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define STAMP_FIRST_PAGES 384
-#define STAMP_EDGE_PAGES 16
-#define MIRRORED_SPACES 3
 
 /* ---- what the map says ---- */
 
@@ -66,8 +59,8 @@ static bool reaches(uint32_t i, uint32_t wanted, uint32_t *marks, uint32_t mark)
 }
 
 /*
- * A bus may show a window of itself, as long as the window does not show itself. Whoever moved such an alias, or what lies
- * between it and its target, could close the circle: they stay where they are.
+ * A bus may show a window of itself, as long as the window does not show itself. Whoever moved such an alias, or what
+ * lies between it and its target, could close the circle: they stay where they are.
  */
 static bool note_fixed(bool *fixed)
 {
@@ -87,122 +80,6 @@ static bool note_fixed(bool *fixed)
 static MemoryRegion *region(uint32_t i)
 {
     return &storm.machine.regions[i]->mr;
-}
-
-/* ---- what answers ---- */
-
-static const MemoryRegionOps *choose_ops(const TopoRegion *topo, const MachineOptions *options)
-{
-    static const uint8_t dice[] = { MODEL_PLAIN, MODEL_PLAIN, MODEL_PLAIN, MODEL_NARROW_BE, MODEL_NARROW_BE, MODEL_WORDS,
-                                    MODEL_WORDS, MODEL_READ_ONLY, MODEL_WRITE_ONLY, MODEL_FAULTY, MODEL_FAULTY,
-                                    MODEL_SILENT };
-
-    (void)options;
-    return model_ops(dice[(backing_word((uint32_t)topo->id, 0) ^ storm.seed) % sizeof(dice)]);
-}
-
-static bool make_backings(void)
-{
-    size_t n = storm.topo.n_regions;
-
-    storm.backings = calloc(n + 1, sizeof(*storm.backings));
-    for (uint32_t i = 0; storm.backings && i < n; i++) {
-        const TopoRegion *r = &storm.topo.regions[i];
-        Backing *b = &storm.backings[i];
-
-        *b = (Backing){ .canary = BACKING_ALIVE, .id = backing_new_id(), .size = r->size };
-        if (r->flags & (TOPO_RAM | TOPO_ROM_DEVICE)) {
-            b->kind = r->flags & TOPO_RAM ? BACKING_MEMORY : BACKING_ROM_DEVICE;
-            b->host = memory_region_get_ram_ptr(region(i));
-            b->ops = r->flags & TOPO_RAM ? NULL : model_ops(MODEL_PLAIN);
-        } else if (r->alias == TOPO_NONE && r->flags & TOPO_TERMINATES) {
-            b->ops = choose_ops(r, NULL);
-        }
-        storm.machine.regions[i]->user = b;
-    }
-    return storm.backings != NULL;
-}
-
-static bool want_pages(Backing *b, uint64_t first, unsigned n)
-{
-    uint64_t page = first & ~(uint64_t)(STORM_PAGE - 1);
-    uint64_t *grown = realloc(b->pages, (b->n_pages + n) * sizeof(*b->pages));
-
-    if (!grown) {
-        return false;
-    }
-    b->pages = grown;
-    for (; n > 0 && page < b->size; n--, page += STORM_PAGE) {
-        b->pages[b->n_pages++] = page;
-    }
-    return true;
-}
-
-static bool want_around(Backing *b, uint64_t offset)
-{
-    uint64_t back = STAMP_EDGE_PAGES / 2 * STORM_PAGE;
-
-    return want_pages(b, offset > back ? offset - back : 0, STAMP_EDGE_PAGES);
-}
-
-static int want_section(const MemoryRegionSection *s, void *arg)
-{
-    Backing *b = backing_of(s->mr);
-
-    if (b->host) {
-        *(bool *)arg &= want_around(b, s->offset_within_region) &&
-                        want_around(b, s->offset_within_region + (s->last - s->offset_within_address_space));
-        if ((s->offset_within_address_space - s->offset_within_region) % STORM_PAGE) {
-            storm.memory_aligned = false;
-        }
-    }
-    return 0;
-}
-
-static int by_offset(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-    return x < y ? -1 : x > y;
-}
-
-static void stamp_pages(Backing *b)
-{
-    size_t kept = 0;
-
-    qsort(b->pages, b->n_pages, sizeof(*b->pages), by_offset);
-    for (size_t i = 0; i < b->n_pages; i++) {
-        if (i == 0 || b->pages[i] != b->pages[kept - 1]) {
-            uint64_t first = b->pages[i], left = b->size - first;
-
-            b->pages[kept++] = first;
-            backing_stamp(b, first, first + (left < STORM_PAGE ? left : STORM_PAGE) - 1);
-        }
-    }
-    b->n_pages = kept;
-}
-
-/* Stamps go where guests go: to the start of each memory, and to where ranges begin and end. */
-static bool stamp_memory(void)
-{
-    bool ok = true;
-
-    storm.memory_aligned = true;
-    for (unsigned i = 0; i < storm.n_spaces; i++) {
-        FlatView *view = address_space_get_flatview(storm.spaces[i]->as);
-
-        flatview_for_each_range(view, 0, UINT64_MAX, want_section, &ok);
-        flatview_unref(view);
-    }
-    for (size_t i = 0; ok && i < storm.topo.n_regions; i++) {
-        Backing *b = &storm.backings[i];
-
-        if (b->host && b->size) {
-            ok = want_pages(b, 0, STAMP_FIRST_PAGES) && want_around(b, b->size - 1);
-            stamp_pages(b);
-        }
-    }
-    return ok;
 }
 
 /* ---- what is watched ---- */
@@ -244,7 +121,7 @@ static bool is_watched(MachineSpace *space)
     return seen;
 }
 
-/* The space with the most to see first; then others that show other things; then one that shares the first one's view. */
+/* The space with the most to see; then others that show other things; then one that shares the first one's view. */
 static bool choose_spaces(InputError *err)
 {
     size_t n = storm.topo.n_spaces, first = 0, most = 0;
@@ -353,52 +230,13 @@ bool writer_init(StormThread *t)
     for (unsigned i = 0; i < WRITER_DEVICES; i++) {
         w->devices[i] = hot_new(i % MODELS, STORM_PAGE, i % 3 == 0);
     }
-    return true;
+    return memory_region_init(&w->ballast, "ballast", 1) == 0;
 }
 
 void writer_fini(StormThread *t)
 {
     free(t->writer.targets);
     free(t->writer.away);
-}
-
-/* A write to its registers moves them: a commit from inside an access. Only when its own vCPU writes. */
-static void own_written(Backing *b)
-{
-    StormThread *t = storm_self;
-    HotDevice *d = t->own;
-    int error;
-
-    if (!d || b != &d->at[HOT_REGS].backing || t->depth != 1 || history_is_long(2)) {
-        return;
-    }
-    error = memory_transaction_begin();
-    if (!error) {
-        error = memory_region_set_address(&d->at[HOT_REGS].region.mr, (16 + storm_below(t, 40)) * STORM_PAGE);
-        error = error ? error : memory_region_set_enabled(&d->at[HOT_WINDOW].region.mr, storm_chance(t, 2));
-        if (error) {
-            memory_transaction_abort();
-        } else {
-            error = memory_transaction_commit();
-        }
-    }
-    if (error) {
-        storm_violation("a commit inside a callback: %s", strerror(-error));
-    }
-    storm_count(&t->commits);
-}
-
-bool vcpu_init(StormThread *t)
-{
-    uint64_t room = memory_region_size(storm.plug_places[0]), place = UINT64_C(0xc0000000);
-
-    place = (room > UINT64_C(1) << 32 ? place : room / 2 / STORM_PAGE * STORM_PAGE) + t->index * 80ull * STORM_PAGE;
-    t->own = hot_new(MODEL_PLAIN, STORM_PAGE, false);
-    if (!t->own || hot_plug(t->own, storm.plug_places[0], place, 1000) != 0) {
-        return false;
-    }
-    t->own->at[HOT_REGS].backing.written = own_written;
-    return true;
 }
 
 /* ---- beginning and end ---- */
@@ -408,8 +246,7 @@ bool storm_setup(const char *file, InputError *err)
     const MachineOptions options = { .io_ops = choose_ops, .rom_ops = model_ops(MODEL_PLAIN) };
     static MemoryRegion *places[2];
 
-    if (!(file ? topo_read_any(&storm.topo, file, err)
-               : topo_parse(&storm.topo, builtin_q35, builtin_q35_len, err))) {
+    if (!(file ? topo_read_any(&storm.topo, file, err) : topo_parse(&storm.topo, builtin_q35, builtin_q35_len, err))) {
         return false;
     }
     storm.plug_places = places;
@@ -433,101 +270,8 @@ bool storm_setup(const char *file, InputError *err)
     return true;
 }
 
-/* Listeners, and the pins that last for the whole run. */
-bool storm_watch(void)
+void storm_forget(void)
 {
-    static const int priorities[] = { 5, 7, 2 };
-    bool ok = slots_init();
-
-    for (unsigned i = 0; i < storm.n_spaces && ok; i++) {
-        StormSpace *s = storm.spaces[i];
-
-        ok = history_start(s) && refuser_start(&storm.refusers[i], s->as, (int)(i % 3) * 4);
-        if (ok && i < MIRRORED_SPACES) {
-            ok = mirror_start(&storm.mirrors[i][0], s->as, "by spans", true, priorities[i]) &&
-                 mirror_start(&storm.mirrors[i][1], s->as, "by regions", false, 12 - priorities[i]);
-        }
-        s->pinned = address_space_get_flatview(s->as);
-        ok = ok && !sections_of(&s->pinned_sections, s->pinned);
-    }
-    return ok;
-}
-
-/* R2: a view that was pinned at the start is still, byte for byte, what it was. */
-void storm_check_pins(void)
-{
-    char what[400];
-
-    for (unsigned i = 0; i < storm.n_spaces; i++) {
-        StormSpace *s = storm.spaces[i];
-
-        if (!sections_match(&s->pinned_sections, s->pinned, what, sizeof(what))) {
-            storm_violation("%s: the view pinned at the start has changed: %s", s->name, what);
-        }
-    }
-}
-
-static void demand_level(const char *what, uint64_t before, uint64_t after, uint64_t slack)
-{
-    if (after > before + slack) {
-        storm_violation("%s: %llu before the storm, %llu after it", what, (unsigned long long)before,
-                        (unsigned long long)after);
-    }
-}
-
-bool storm_calm(void)
-{
-    MemoryStats end;
-    bool ok = true;
-
-    for (unsigned i = 0; i < storm.n_threads; i++) {
-        StormThread *t = storm.threads[i];
-
-        ok = (t->is_writer ? writer_go_home(t) == 0 : hot_unplug(t->own) == 0) && ok;
-    }
-    if (!ok) {
-        storm_violation("what the storm moved does not go home");
-    }
-    storm_check_pins();
-    audit_everything(storm.threads[0]);
-    for (unsigned i = 0; i < storm.n_spaces; i++) {
-        StormSpace *s = storm.spaces[i];
-
-        if (i < MIRRORED_SPACES) {
-            mirror_stop(&storm.mirrors[i][0]);
-            mirror_stop(&storm.mirrors[i][1]);
-        }
-        ok = memory_listener_unregister(&storm.refusers[i]) == 0 && ok;
-        ok = history_stop(s) && ok;
-        flatview_unref(s->pinned);
-        sections_free(&s->pinned_sections);
-    }
-    if (!ok) {
-        storm_violation("a listener does not leave");
-    }
-    slots_fini();
-    for (unsigned i = 0; i < 8; i++) {
-        memory_reclaim();
-    }
-    if (hot_alive()) {
-        storm_violation("%llu devices were never released", (unsigned long long)hot_alive());
-    }
-    memory_get_stats(&end);
-    demand_level("regions", storm.start.regions, end.regions, 0);
-    demand_level("address spaces", storm.start.address_spaces, end.address_spaces, 0);
-    demand_level("listeners", storm.start.listeners, end.listeners, 0);
-    demand_level("pinned bytes", storm.start.pinned_bytes, end.pinned_bytes, 0);
-    demand_level("live bytes", storm.start.live_bytes, end.live_bytes, storm.start.live_bytes / 4 + (512u << 10));
-    return __atomic_load_n(&storm.violations, __ATOMIC_RELAXED) == 0;
-}
-
-void storm_teardown(void)
-{
-    machine_fini(&storm.machine, NULL);
-    hot_finish();
-    for (unsigned i = 0; i < storm.n_spaces; i++) {
-        free(storm.spaces[i]);
-    }
     for (size_t i = 0; i < storm.topo.n_regions; i++) {
         free(storm.backings[i].pages);
     }

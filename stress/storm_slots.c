@@ -3,12 +3,12 @@
  * storm_slots.c - a space without history, so that nothing but the grace period protects its readers.
  *
  * The history pins every view of the spaces that it watches, and a pinned view cannot be freed too early. Here nobody
- * pins anything (R4), and the exact history is in the answers themselves: slots come in pairs, each pair has a version, a
- * transaction moves it to the next, and with an odd version both slots of the pair hold a device whose id is pair and
- * version. Before the transaction its writer stores the new version in started, after it in done.
+ * pins anything (R4), and the exact history is in the answers themselves: slots come in pairs, each pair has a
+ * version, a transaction moves it to the next, and with an odd version both slots of the pair hold a device whose id
+ * is pair and version. Before the transaction its writer stores the new version in started, after it in done.
  *
- * Invariant: an access that read done as d before and started as s after sees one version v, d <= v <= s, and the same in
- * both slots, because one access sees one view (R1). Each pair has one writer.
+ * Invariant: an access that read done as d before and started as s after sees one version v, d <= v <= s, and the same
+ * in both slots, because one access sees one view (R1). Each pair has one writer.
  */
 #include "storm.h"
 
@@ -37,7 +37,8 @@ static uint32_t slot_id(unsigned pair, uint64_t version)
 
 bool slots_init(void)
 {
-    return memory_region_init(&root, "slots", 2 * PAIRS * SLOT_SIZE) == 0 && address_space_init(&as, &root, "slots") == 0;
+    return memory_region_init(&root, "slots", 2 * PAIRS * SLOT_SIZE) == 0 &&
+           address_space_init(&as, &root, "slots") == 0;
 }
 
 static int fill_pair(unsigned pair, uint64_t version)
@@ -148,11 +149,11 @@ bool slots_access(StormThread *t)
                                       (uint64_t)seen[0] <= started)) {
         return true;
     }
-    storm_violation("slots: pair %u, %u words at %llx: result %x, versions %llu to %llu were possible; word %u is %016llx, "
-                    "version %lld, the first is of version %lld",
-                    pair, n, (unsigned long long)addr, result, (unsigned long long)done, (unsigned long long)started,
-                    i < n ? i : 0, (unsigned long long)words[i < n ? i : 0], (long long)seen[i < n ? i : 0],
-                    (long long)seen[0]);
+    storm_violation(
+        "slots: pair %u, %u words at %llx: result %x, versions %llu to %llu were possible; word %u is %016llx, "
+        "version %lld, the first is of version %lld",
+        pair, n, (unsigned long long)addr, result, (unsigned long long)done, (unsigned long long)started, i < n ? i : 0,
+        (unsigned long long)words[i < n ? i : 0], (long long)seen[i < n ? i : 0], (long long)seen[0]);
     return false;
 }
 

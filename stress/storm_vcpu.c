@@ -2,9 +2,9 @@
 /*
  * storm_vcpu.c - which accesses: what guests do, and what they should not.
  *
- * Most go where something is: to ranges sampled from a view pinned not long ago, to their edges and across them. The rest
- * goes to holes, to nowhere and to the end of the space. Often several in a row go to one page, as guests' do, so that
- * the thread's cache of its last range is in use when the view changes under it.
+ * Most go where something is: to ranges sampled from a view pinned not long ago, to their edges and across them. The
+ * rest goes to holes, to nowhere and to the end of the space. Often several in a row go to one page, as guests' do, so
+ * that the thread's cache of its last range is in use when the view changes under it.
  *
  * Invariant: a write where memory may be hits only scratch bytes of this thread, whatever is mapped there by then.
  * Accesses come in batches under one hold_history(), so the fence that this costs does not order every access for free.
@@ -114,7 +114,8 @@ static bool choose(StormThread *t, const Sample *s, hwaddr *ret_addr, bool *ret_
         r = &s->at[storm_below(t, s->n)];
         *ret_stay = true;
         if (dice < 20) {
-            addr = storm_chance(t, 2) ? r->offset_within_address_space - storm_below(t, 9) : r->last + storm_below(t, 9);
+            addr =
+                storm_chance(t, 2) ? r->offset_within_address_space - storm_below(t, 9) : r->last + storm_below(t, 9);
         } else if (backing_of(r->mr)->kind != BACKING_IO) {
             return stamped(t, r, ret_addr);
         } else {
@@ -148,7 +149,8 @@ static void to_scratch(StormThread *t, Access *a)
     uint64_t line = t->index + storm_below(t, lines) * storm.n_threads;
     unsigned skip = (unsigned)storm_below(t, 9 - a->len);
 
-    a->addr = (a->addr & ~(uint64_t)(STORM_PAGE - 1)) | line << 6 | SCRATCH_MASK | (a->typed ? skip & ~(a->len - 1) : skip);
+    a->addr =
+        (a->addr & ~(uint64_t)(STORM_PAGE - 1)) | line << 6 | SCRATCH_MASK | (a->typed ? skip & ~(a->len - 1) : skip);
 }
 
 static void one_access(StormThread *t, StormSpace *space, hwaddr addr)
@@ -183,7 +185,7 @@ static void one_access(StormThread *t, StormSpace *space, hwaddr addr)
         uint32_t value;
         MemTxResult ignored = address_space_ldl_le(space->as, a.addr, MEMTXATTRS_UNSPECIFIED, &value);
 
-        /* Looking at the clock and judging take longer than an access: time a sixteenth of them, and one without a judge. */
+        /* The clock and the judge take longer than an access: time one in sixteen, without the judge. */
         histogram_add(&t->access_ns, storm_clock_ns() - start);
         (void)ignored;
     }
@@ -215,6 +217,45 @@ static void batch(StormThread *t, Sample *s)
         }
     }
     drop_history(t);
+}
+
+/* A write to its registers moves them: a commit from inside an access. Only when its own vCPU writes. */
+static void own_written(Backing *b)
+{
+    StormThread *t = storm_self;
+    HotDevice *d = t->own;
+    int error;
+
+    if (!d || b != &d->at[HOT_REGS].backing || t->depth != 1 || history_is_long(2)) {
+        return;
+    }
+    error = memory_transaction_begin();
+    if (!error) {
+        error = memory_region_set_address(&d->at[HOT_REGS].region.mr, (16 + storm_below(t, 40)) * STORM_PAGE);
+        error = error ? error : memory_region_set_enabled(&d->at[HOT_WINDOW].region.mr, storm_chance(t, 2));
+        if (error) {
+            memory_transaction_abort();
+        } else {
+            error = memory_transaction_commit();
+        }
+    }
+    if (error) {
+        storm_violation("a commit inside a callback: %s", strerror(-error));
+    }
+    storm_count(&t->commits);
+}
+
+bool vcpu_init(StormThread *t)
+{
+    uint64_t room = memory_region_size(storm.plug_places[0]), place = UINT64_C(0xc0000000);
+
+    place = (room > UINT64_C(1) << 32 ? place : room / 2 / STORM_PAGE * STORM_PAGE) + t->index * 80ull * STORM_PAGE;
+    t->own = hot_new(MODEL_PLAIN, STORM_PAGE, false);
+    if (!t->own || hot_plug(t->own, storm.plug_places[0], place, 1000) != 0) {
+        return false;
+    }
+    t->own->at[HOT_REGS].backing.written = own_written;
+    return true;
 }
 
 void *vcpu_main(void *arg)

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# sabotage.sh FLATVIEW SECONDS - each fault that `flatview storm` can be given must be found within that time, as TAP: exit
-# status 1, neither 0 (missed) nor 2 (it did not run). ThreadSanitizer finds some of them itself and says so with 66.
+# sabotage.sh FLATVIEW SECONDS - each fault that `flatview storm` can be given must be found within that time, as TAP:
+# exit status 1, neither 0 (missed) nor 2 (it did not run). ThreadSanitizer finds some itself and says so with 66.
 set -uo pipefail
 
 flatview=$1 seconds=$2
