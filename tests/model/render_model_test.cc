@@ -210,8 +210,12 @@ void grow(Tree *tree, Random &random, hwaddr corner)
             hwaddr offset = random.one_in(6) ? UINT64_MAX - random.below(4) : random.below(random.one_in(3) ? 3 : 60);
             region_shim_init_alias(mr, target, random.one_in(4) ? 0 : offset, size);
         } else {
-            region_shim_init(mr, i ? kinds[random.below(7)] : random.one_in(4) ? MEMORY_KIND_IO : MEMORY_KIND_CONTAINER,
-                             i ? size : UINT64_MAX);
+            MemoryRegionKind kind = i ? kinds[random.below(3)] : random.one_in(4) ? MEMORY_KIND_IO : MEMORY_KIND_CONTAINER;
+            if (i && random.one_in(2)) {
+                kind = kinds[3 + random.below(4)];
+                size = small_size(random); /* memory has host addresses */
+            }
+            region_shim_init(mr, kind, i ? size : UINT64_MAX);
             mr->host = host_memory[random.below(2)];
             if (mr->kind == MEMORY_KIND_IO || mr->kind == MEMORY_KIND_ROM_DEVICE) {
                 mr->ops = &ops;
@@ -371,7 +375,7 @@ void run(unsigned seed, hwaddr corner)
 
 TEST(RenderModel, TreesAtTheBottom)
 {
-    for (unsigned seed = 0; seed < 1500 && !HasFatalFailure(); seed++) {
+    for (unsigned seed = 0; seed < 1000 && !HasFatalFailure(); seed++) {
         SCOPED_TRACE(seed);
         run(seed, 0);
     }
