@@ -35,8 +35,18 @@ PROGRAM = '''Text.
 int main(void) { return flatview_x() == 1 ? 0 : 1; }
 ```
 '''
+DOCUMENT = '''[up](../README.md); `x()`, `FLATVIEW_X_H`, `lib/base/x.c`, `base/x`, `Xs.Work`, `Xs.*`, `malloc()`, `TEXT.md`.
+
+```c
+nowhere();
+```
+
+    ./tests/nowhere
+'''
 SOUND = {
     'README.md': PROGRAM,
+    'docs/X.md': DOCUMENT,
+    'tests/unit/x_test.cc': 'TEST(Xs, Work)\n',
     'include/flatview/x.h': HEADER,
     'lib/flatview.map': MAP,
     'lib/base/x.h': '/* rcu_ in a comment is no use of it, nor is "base/../api/y.h" */\nint x(void);\n',
@@ -55,6 +65,13 @@ def append(file, text):
 
 
 BAD = {
+    'docs': [
+        ('a link to nowhere', append('docs/X.md', '[gone](GONE.md)\n'), 'GONE.md'),
+        ('a function that is gone', append('docs/X.md', 'calls `gone(x)`\n'), 'gone()'),
+        ('a constant that is gone', append('docs/X.md', 'at most `FLATVIEW_GONE`\n'), 'FLATVIEW_GONE'),
+        ('a file that is gone', append('docs/X.md', 'see `lib/base/gone.c`\n'), 'lib/base/gone.c'),
+        ('a test that is gone', append('README.md', 'shown by `Xs.Gone`\n'), 'Xs.Gone'),
+    ],
     'floors': [
         ('an include that goes upward', append('lib/base/x.c', '#include "api/y.h"\n'), 'upward'),
         ('an upward include spelt with dots', append('lib/view/y.c', '#include "../api/y.h"\n'), 'upward'),
