@@ -181,6 +181,7 @@ static bool mark_visit(MemoryRegion *mr, AddrRange window, MemoryRegion **aliase
 
 void dirty_mark(MemoryRegion *mr, AddrRange window)
 {
+    ViewCell *cell;
     Space *space;
 
     if (!mr->parent && !mr->cell && !mr->chains && !mr->aliases) {
@@ -191,6 +192,10 @@ void dirty_mark(MemoryRegion *mr, AddrRange window)
             dirty_cell(space->cell, ADDR_RANGE_ALL);
             dirty_cell(space->seen_cell, ADDR_RANGE_ALL);
             dirt_at_root(space, ADDR_RANGE_ALL);
+        }
+        /* One that all spaces have left in this transaction is still its root's, and they may come back to it. */
+        for (cell = txn.touched; cell; cell = cell->touched_next) {
+            dirty_cell(cell, ADDR_RANGE_ALL);
         }
     }
 }

@@ -198,6 +198,64 @@ TEST_F(Space, InitInsideATransactionAppearsAtCommitAndVanishesAtAbort)
     EXPECT_EQ(1, spaces);
 }
 
+/* A change shown in more ways than a walk follows marks every view, also one that all spaces left in this transaction. */
+TEST_F(Space, AViewLeftAndFoundAgainInATransactionKnowsWhatChangedMeanwhile)
+{
+    enum { DEEP = 140 }; /* more than REGION_WALK_BRANCHES */
+    static MemoryRegion top, between, bottom, level[DEEP], window[DEEP];
+    Device leaf, beside;
+    AddressSpace late = {};
+    MemoryRegionSection s;
+    ASSERT_EQ(0, memory_region_init(&top, "top", 0x10000));
+    ASSERT_EQ(0, memory_region_init(&between, "between", 0x10000));
+    ASSERT_EQ(0, memory_region_init(&bottom, "bottom", 0x10000));
+    device_init(&leaf, "leaf", 0x10);
+    device_init(&beside, "beside", 0x10);
+    for (int i = 0; i < DEEP; i++) {
+        ASSERT_EQ(0, memory_region_init(&level[i], "level", 0x1000));
+        ASSERT_EQ(0, memory_region_init_alias(&window[i], "window", &level[i], 0, 0x1000));
+        ASSERT_EQ(0, memory_region_add_subregion(i ? &level[i - 1] : &bottom, 0, &level[i]));
+    }
+    ASSERT_EQ(0, memory_region_add_subregion(&level[DEEP - 1], 0, &leaf.mr));
+    ASSERT_EQ(0, memory_region_add_subregion(&bottom, 0x2000, &beside.mr));
+    ASSERT_EQ(0, memory_region_add_subregion(&between, 0, &bottom));
+    ASSERT_EQ(0, memory_region_add_subregion(&top, 0, &between));
+
+    ASSERT_EQ(0, memory_transaction_begin());
+    ASSERT_EQ(0, address_space_init(&late, &top, "late"));
+    EXPECT_EQ(1, address_space_find_staged(&late, 0, &s));
+    ASSERT_EQ(0, memory_region_del_subregion(&top, &between));
+    EXPECT_EQ(0, address_space_find_staged(&late, 0, &s)) << "nobody looks at bottom any more";
+    ASSERT_EQ(0, memory_region_del_subregion(&level[DEEP - 1], &leaf.mr));
+    ASSERT_EQ(0, memory_region_destroy(&leaf.mr));
+    ASSERT_EQ(0, memory_region_add_subregion(&top, 0, &between));
+    EXPECT_EQ(0, address_space_find_staged(&late, 0, &s));
+    ASSERT_EQ(0, memory_transaction_commit());
+    EXPECT_EQ("2000-200f beside@0", text_of(&late));
+
+    ASSERT_EQ(0, memory_region_quiesce(&leaf.mr));
+    ASSERT_EQ(0, address_space_destroy(&late, nullptr));
+    ASSERT_EQ(0, memory_region_del_subregion(&bottom, &beside.mr));
+    ASSERT_EQ(0, memory_region_destroy(&beside.mr));
+    for (int i = DEEP; i-- > 0;) {
+        ASSERT_EQ(0, memory_region_destroy(&window[i]));
+        ASSERT_EQ(0, memory_region_del_subregion(i ? &level[i - 1] : &bottom, &level[i]));
+        ASSERT_EQ(0, memory_region_destroy(&level[i]));
+    }
+    ASSERT_EQ(0, memory_region_del_subregion(&between, &bottom));
+    ASSERT_EQ(0, memory_region_del_subregion(&top, &between));
+    ASSERT_EQ(0, memory_region_destroy(&bottom));
+    ASSERT_EQ(0, memory_region_destroy(&between));
+    ASSERT_EQ(0, memory_region_destroy(&top));
+    for (MemoryRegion *mr : {&beside.mr, &bottom, &between, &top}) {
+        ASSERT_EQ(0, memory_region_quiesce(mr));
+    }
+    for (int i = 0; i < DEEP; i++) {
+        ASSERT_EQ(0, memory_region_quiesce(&window[i]));
+        ASSERT_EQ(0, memory_region_quiesce(&level[i]));
+    }
+}
+
 TEST_F(Space, AnEmptySpaceHasAViewToo)
 {
     MemoryRegion nothing;
