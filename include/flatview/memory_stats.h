@@ -31,7 +31,8 @@ typedef struct MemoryStats {
 FLATVIEW_API void memory_get_stats(MemoryStats *ret_stats);
 
 typedef enum MemoryReclaimPolicy {
-    MEMORY_RECLAIM_WAIT = 0,  /* a writer over the limit, outside read sections, waits for readers and frees */
+    MEMORY_RECLAIM_WAIT = 0,  /* a writer over the limit, outside read sections, waits for readers and frees. It must
+                                 not hold a lock that a device callback takes (docs/LOCKING.md) */
     MEMORY_RECLAIM_EAGAIN = 1 /* it is told -EAGAIN before anything changed */
 } MemoryReclaimPolicy;
 
@@ -42,13 +43,16 @@ typedef enum MemoryReclaimPolicy {
  * memory_set_reclaim_limit() - bound on retired_bytes
  * @bytes: a change that begins outside read sections while more is retired first pays (policy). A commit inside a read
  *         section never waits and may overshoot. Pinned memory does not count and makes nobody wait (ORDERING: R4, R5).
+ *         UINT64_MAX: nobody ever pays.
+ *
+ * Context: any thread. Return: 0, -EINVAL for an unknown @policy.
  */
 FLATVIEW_API int memory_set_reclaim_limit(uint64_t bytes, MemoryReclaimPolicy policy);
 
 /**
  * memory_reclaim() - wait for readers once and free what that allows, release functions included
  *
- * Context: outside read sections, transactions and listeners: else -EDEADLK.
+ * Context: outside read sections, transactions and listeners: else -EDEADLK. With no lock held that a reader may want.
  */
 FLATVIEW_API int memory_reclaim(void);
 
