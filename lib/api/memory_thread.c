@@ -45,7 +45,7 @@ int memory_thread_unregister(void)
 
 int memory_thread_offline(void)
 {
-    return reader_registered ? reader_unregister() : 0;
+    return reader_unregister();
 }
 
 int memory_thread_online(void)

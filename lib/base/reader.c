@@ -2,10 +2,15 @@
 /*
  * reader.c - which threads grace periods look at, and the grace periods.
  *
- * Invariant: a thread inside a read section is in liburcu's registry. reader_registered != 0 implies it, so the inline
- * path asks nothing else; it is set after registration and cleared before its end, by the thread itself only.
+ * Invariant: a thread inside a read section is in liburcu's registry. reader_registered implies it, so the inline path
+ * asks nothing else; it is set after registration and cleared before its end, by the thread itself only.
  * Established by: reader_register_slow(), undone by reader_unregister() or the end of the thread.
  * Relied on by:   reader_enter(), retire.c.
+ *
+ * A thread may be registered by someone else: by the program, which uses the same liburcu, or by liburcu, for its
+ * worker. Registering it twice would corrupt liburcu's list. Nor is it remembered: the program ends its registration
+ * whenever it likes and tells nobody, and a section begun after that would not be waited for. Such a thread asks at
+ * each access, at the price of a call.
  *
  * Why a thread-specific key and not a destructor of the TLS variable: C has none. A key's destructor may run before
  * that of another key whose owner still reads memory; that access registers the thread again and so has our destructor
@@ -23,13 +28,7 @@
 
 #include <urcu/static/urcu-memb.h>
 
-enum {
-    UNKNOWN = 0,
-    OURS,    /* we told liburcu, and shall tell it when the thread ends */
-    BORROWED /* someone else did: the program, or liburcu for its worker. Registering twice would corrupt its list */
-};
-
-__thread int reader_registered;
+__thread bool reader_registered;
 
 #ifdef READER_TSAN
 char reader_token;
@@ -45,10 +44,8 @@ static uint64_t grace_periods; /* atomic, relaxed: a statistic */
 
 static void leave_registry(void)
 {
-    int was = reader_registered;
-
-    reader_registered = UNKNOWN;
-    if (was == OURS) {
+    if (reader_registered) {
+        reader_registered = false;
         urcu_memb_unregister_thread();
     }
 }
@@ -67,11 +64,7 @@ static void key_create(void)
 
 int reader_register_slow(void)
 {
-    if (reader_registered) {
-        return 0;
-    }
-    if (URCU_TLS(urcu_memb_reader).registered) {
-        reader_registered = BORROWED;
+    if (reader_registered || URCU_TLS(urcu_memb_reader).registered) {
         return 0;
     }
     /* What can fail comes first; the value only has to be non-NULL for the destructor to be called. */
@@ -80,7 +73,7 @@ int reader_register_slow(void)
         return -ENOMEM;
     }
     urcu_memb_register_thread();
-    reader_registered = OURS;
+    reader_registered = true;
     return 0;
 }
 

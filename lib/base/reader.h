@@ -37,13 +37,13 @@ extern char reader_token;
 
 #include <flatview/types.h>
 
-/* This thread's registration; nonzero means liburcu knows it. Read through TLS by the inline path only. */
-extern __thread int reader_registered;
+/* We told liburcu of this thread. If not, someone else may have: reader_register_slow() asks. */
+extern __thread bool reader_registered;
 
 int reader_register_slow(void); /* 0, -ENOMEM; idempotent */
 int reader_unregister(void);    /* -EBUSY inside a section */
 
-/* Enter if that takes no call: false, and no section, for a thread that is not registered. */
+/* Enter if that takes no call: false, and no section, for a thread that is not registered by us. */
 static inline bool reader_try_enter(void)
 {
     if (__builtin_expect(!reader_registered, 0)) {
@@ -69,9 +69,10 @@ static inline void reader_exit(void)
     urcu_memb_read_unlock();
 }
 
+/* Also in a section that the program opened by liburcu's own functions: no less a reason not to wait. */
 static inline bool reader_ongoing(void)
 {
-    return reader_registered && urcu_memb_read_ongoing();
+    return urcu_memb_read_ongoing(); /* never, for a thread that is not registered */
 }
 
 /* Pairs with writer_publish() of the same location: what was written before publication is seen after the load. */

@@ -63,6 +63,16 @@ void reader_shim_foreign_unregister(void)
     urcu_memb_unregister_thread();
 }
 
+void reader_shim_foreign_enter(void)
+{
+    urcu_memb_read_lock();
+}
+
+void reader_shim_foreign_exit(void)
+{
+    urcu_memb_read_unlock();
+}
+
 static void run(ReaderDeferred *deferred)
 {
     Deferral *d = container_of(deferred, Deferral, deferred);

@@ -24,6 +24,8 @@ uint64_t reader_shim_grace_periods(void);
 /* As a program that uses the same liburcu beside the library. */
 void reader_shim_foreign_register(void);
 void reader_shim_foreign_unregister(void);
+void reader_shim_foreign_enter(void);
+void reader_shim_foreign_exit(void);
 
 /* fn(arg) after a grace period, on the worker. */
 void reader_shim_defer(void (*fn)(void *arg), void *arg);

@@ -184,6 +184,48 @@ TEST(Reader, AThreadThatTheProgramRegisteredIsLeftToIt)
     reader_shim_wait();
 }
 
+TEST(Reader, AThreadThatTheProgramUnregisteredIsStillWaitedFor)
+{
+    std::atomic<bool> inside{false}, leave{false}, over{false};
+    std::thread reader([&] {
+        reader_shim_foreign_register();
+        reader_shim_enter();
+        reader_shim_exit();
+        reader_shim_foreign_unregister(); /* nobody tells us */
+        reader_shim_enter();
+        inside = true;
+        while (!leave) {
+            std::this_thread::yield();
+        }
+        EXPECT_FALSE(over);
+        reader_shim_exit();
+    });
+    while (!inside) {
+        std::this_thread::yield();
+    }
+    std::thread waiter([&] {
+        reader_shim_wait();
+        over = true;
+    });
+    std::this_thread::sleep_for(milliseconds(20));
+    leave = true;
+    reader.join();
+    waiter.join();
+}
+
+TEST(Reader, TheProgramsOwnSectionCounts)
+{
+    std::thread([] {
+        reader_shim_foreign_register();
+        reader_shim_foreign_enter();
+        EXPECT_TRUE(reader_shim_ongoing()); /* whoever would wait must refuse */
+        EXPECT_EQ(reader_shim_unregister(), -EBUSY);
+        reader_shim_foreign_exit();
+        EXPECT_FALSE(reader_shim_ongoing());
+        reader_shim_foreign_unregister();
+    }).join();
+}
+
 /* A thread's last access may come from the destructor of another key, after ours has run. */
 TEST(Reader, ThreadsMayReadInTheirDestructors)
 {
