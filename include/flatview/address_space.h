@@ -37,7 +37,8 @@ struct AddressSpace {
  * Context: any thread but a listener callback. Inside a transaction the space is empty until that commits, and gone if
  *          it aborts.
  * Locking: the topology lock.
- * Return:  0, -EINVAL, -ENOMEM, -EBUSY (from a listener, or @as is in use).
+ * Return:  0, -EINVAL, -ENOMEM, -EBUSY (from a listener, or @as is in use), -EAGAIN as configured in memory_stats.h;
+ *          outside a transaction also -E2BIG, if @root shows too much.
  * Since:   0.1, as everything in this header.
  */
 FLATVIEW_API int address_space_init(AddressSpace *as, MemoryRegion *root, const char *name);

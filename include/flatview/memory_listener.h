@@ -101,7 +101,8 @@ struct MemoryListener {
  * Context:   any thread outside transactions and listener callbacks, else -EBUSY.
  * Locking:   the topology lock.
  * Ownership: @listener is the library's until unregistered; on error it stays the caller's.
- * Return:    0, -EINVAL, -EBUSY (also: already registered), -ENOMEM, or what prepare returned.
+ * Return:    0, -EINVAL, -EBUSY (also: already registered), -ENOMEM, -EAGAIN as configured in memory_stats.h, or what
+ *            prepare returned.
  * Since:     0.1
  */
 FLATVIEW_API int memory_listener_register(MemoryListener *listener, AddressSpace *as);

@@ -17,8 +17,8 @@ FLATVIEW_BEGIN_DECLS
  *
  * Context: any thread, also inside a read section (an access callback). Not from a listener.
  * Locking: the outermost one takes the topology lock and keeps it until commit or abort.
- * Return:  0; -EBUSY from a listener; -EAGAIN if retired memory is over its limit and the policy says so
- *          (memory_stats.h). On error there is nothing to commit or abort.
+ * Return:  0; -EBUSY from a listener or a foreach callback; -EAGAIN if retired memory is over its limit and the
+ *          policy says so (memory_stats.h); -ENOMEM. On error there is nothing to commit or abort.
  * Since:   0.1
  */
 FLATVIEW_API int memory_transaction_begin(void);
