@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A deep line costs its file two bytes a level, its reader a hundred. */
+/* A gap costs its file two bytes a level, its reader a hundred. */
 #define MTREE_MAX_HIDDEN (1u << 20)
 
 /* Where the reader stands. */
@@ -174,6 +174,9 @@ static bool take_line(Reader *r, char *text, MtreeLine *l, bool *ret_wraps)
         return input_fail(r->err, r->number, "not a line of `info mtree`");
     }
     l->level = (uint32_t)(spaces / 2);
+    if (l->level > TOPO_MAX_DEPTH) {
+        return input_fail(r->err, r->number, "nested deeper than %u levels", TOPO_MAX_DEPTH);
+    }
     l->nonvolatile = take(&p, "nv-");
     while (k < 5 && !take(&p, kinds[k])) {
         k++;

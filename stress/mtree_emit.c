@@ -171,11 +171,11 @@ static bool emit_spaces(Emitter *e)
         if (first && !(root == TOPO_NONE ? emit_unprinted(e, &t->groups[s->group]) : emit_tree(e, root, true))) {
             return false;
         }
-        if (!array_room((void **)&e->topo->spaces, e->topo->n_spaces, &e->topo->room_spaces, sizeof(*space))) {
-            return input_no_memory(e->err, s->line);
+        space = topo_add_space(e->topo, s->line, e->err);
+        if (!space) {
+            return false;
         }
-        space = &e->topo->spaces[e->topo->n_spaces++];
-        *space = (TopoSpace){ .name = s->name, .view = TOPO_NONE, .line = s->line };
+        space->name = s->name;
         space->root = !first ? space[-1].root
                       : root == TOPO_NONE ? (uint32_t)(e->topo->n_regions - 1) : e->region[root];
     }

@@ -39,7 +39,7 @@ static bool match_regions(Step *s)
         return false;
     }
     for (uint32_t i = 0; i < s->after->n_regions; i++) {
-        uint32_t chain[TOPO_MAX_ALIAS_CHAIN + 1], n = 0;
+        uint32_t chain[TOPO_MAX_DEPTH + 1], n = 0;
 
         for (uint32_t to = i; to != TOPO_NONE && !judged[to]; to = s->after->regions[to].alias) {
             chain[n++] = to;
@@ -70,7 +70,7 @@ static bool list_gone(Step *s)
         return false;
     }
     for (uint32_t i = 0; i < s->before->n_regions; i++) {
-        uint32_t chain[TOPO_MAX_ALIAS_CHAIN + 1], n = 0;
+        uint32_t chain[TOPO_MAX_DEPTH + 1], n = 0;
 
         for (uint32_t to = i; to != TOPO_NONE && !listed[to]; to = s->before->regions[to].alias) {
             chain[n++] = to;

@@ -152,21 +152,29 @@ static bool read_number(Fields *f, size_t expected)
     return n == expected || input_fail(f->err, f->line, "number %llu where %zu is due", (unsigned long long)n, expected);
 }
 
+TopoSpace *topo_add_space(TopoFile *topo, unsigned long line, InputError *err)
+{
+    if (topo->n_spaces == TOPO_MAX_SPACES) {
+        input_fail(err, line, "more than %u address spaces", TOPO_MAX_SPACES);
+        return NULL;
+    }
+    if (!array_room((void **)&topo->spaces, topo->n_spaces, &topo->room_spaces, sizeof(TopoSpace))) {
+        input_no_memory(err, line);
+        return NULL;
+    }
+    topo->spaces[topo->n_spaces] = (TopoSpace){ .view = TOPO_NONE, .line = (uint32_t)line };
+    return &topo->spaces[topo->n_spaces++];
+}
+
 static bool read_space(TopoFile *topo, Fields *f)
 {
-    TopoSpace *s;
+    TopoSpace *s = topo_add_space(topo, f->line, f->err);
     uint64_t view;
 
-    if (!array_room((void **)&topo->spaces, topo->n_spaces, &topo->room_spaces, sizeof(*s))) {
-        return input_no_memory(f->err, f->line);
-    }
-    s = &topo->spaces[topo->n_spaces];
-    s->line = (uint32_t)f->line;
-    if (!read_number(f, topo->n_spaces++) || !read_id(f, "ROOT", false, &s->root_id)) {
+    if (!s || !read_number(f, topo->n_spaces - 1) || !read_id(f, "ROOT", false, &s->root_id)) {
         return false;
     }
     if (f->at && f->at[0] == '-' && f->at[1] == ' ') {
-        s->view = TOPO_NONE;
         f->at += 2;
     } else if (!fields_dec(f, "VIEW", TOPO_NONE - 1, &view)) {
         return false;

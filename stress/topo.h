@@ -4,8 +4,8 @@
  *
  * Two readers fill it, topo_read() from the complete `.topo` form and mtree_read() from the text of QEMU's `info mtree`.
  * Whoever gets a TopoFile may rely on this: every index is valid or TOPO_NONE; a container stands before its contents and
- * is no alias; siblings are linked topmost first with descending priorities; a chain of aliases ends within
- * TOPO_MAX_ALIAS_CHAIN steps; recorded ranges are disjoint, ascending and of regions that terminate.
+ * is no alias; siblings are linked topmost first with descending priorities; containers are nested, and aliases lead on to
+ * aliases, at most TOPO_MAX_DEPTH deep; recorded ranges are disjoint, ascending and of regions that terminate.
  */
 #ifndef FLATVIEW_STRESS_TOPO_H
 #define FLATVIEW_STRESS_TOPO_H
@@ -16,7 +16,11 @@
 
 #define TOPO_NONE UINT32_MAX
 #define TOPO_ID_MAX ((uint64_t)1 << 63)
-#define TOPO_MAX_ALIAS_CHAIN 512u
+/* Containers within each other, aliases of aliases. A view that shows more is refused anyway (-E2BIG); this keeps the time
+   that any file can cost proportional to its size. */
+#define TOPO_MAX_DEPTH 512u
+/* Spaces are few in any machine, and the library looks through them all when one is made. */
+#define TOPO_MAX_SPACES 16384u
 
 /* TopoRegion.flags, in the order of the letters in the file. */
 enum {
@@ -46,7 +50,8 @@ typedef struct TopoRegion {
     uint32_t line;
     int32_t priority;
     uint16_t flags;
-    uint8_t dirty; /* bits 1 << DIRTY_MEMORY_* */
+    uint16_t depth; /* containers around it */
+    uint8_t dirty;  /* bits 1 << DIRTY_MEMORY_* */
 } TopoRegion;
 
 typedef struct TopoCoalesced {
@@ -110,6 +115,7 @@ uint32_t topo_find(const TopoFile *topo, uint64_t id); /* TOPO_NONE if there is 
 /* For the readers. topo_link() turns ids into indices, links siblings and checks all of the above; topo_index() makes
    by_id, topo_check_aliases() is one check alone. */
 TopoRegion *topo_add_region(TopoFile *topo);
+TopoSpace *topo_add_space(TopoFile *topo, unsigned long line, InputError *err);
 bool topo_link(TopoFile *topo, InputError *err);
 bool topo_index(TopoFile *topo, InputError *err);
 void topo_adopt(TopoFile *topo, uint32_t child); /* as the lowest in its container so far */

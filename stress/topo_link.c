@@ -2,8 +2,8 @@
 /*
  * topo_link.c - from lines that are each well-formed to a map that holds together.
  *
- * Invariant: after topo_link() everything that topo.h promises is true. Nothing here recurses, so a map 100,000 levels
- * deep costs 100,000 steps, and every step is O(log n) or amortised O(1): a file cannot make its reader slow.
+ * Invariant: after topo_link() everything that topo.h promises is true. Nothing here recurses, and every step is O(log n)
+ * or amortised O(1): a file cannot make its reader slow.
  */
 #include "topo.h"
 
@@ -99,6 +99,11 @@ static bool link_container(TopoFile *topo, uint32_t index, uint32_t around, Inpu
     if (p->alias_id != UINT64_MAX) {
         return input_fail(err, r->line, "CONTAINER %llu is an alias", (unsigned long long)r->container_id);
     }
+    if (p->depth + 1u >= TOPO_MAX_DEPTH) {
+        return input_fail(err, r->line, "region %llu is nested deeper than %u levels", (unsigned long long)r->id,
+                          TOPO_MAX_DEPTH);
+    }
+    r->depth = (uint16_t)(p->depth + 1);
     if (p->last_child != TOPO_NONE && topo->regions[p->last_child].priority < r->priority) {
         return input_fail(err, r->line, "region %llu out of order: below a sibling of lower priority",
                           (unsigned long long)r->id);
@@ -117,23 +122,20 @@ bool topo_check_aliases(const TopoFile *topo, InputError *err)
     bool ok = length || input_no_memory(err, 0);
 
     for (uint32_t i = 0; ok && i < topo->n_regions; i++) {
-        uint32_t to = i;
-        unsigned steps = 1;
+        uint32_t to = i, steps = 0;
 
-        for (; topo->regions[to].alias != TOPO_NONE && !length[to] && steps <= TOPO_MAX_ALIAS_CHAIN; steps++) {
+        while (!length[to] && topo->regions[to].alias != TOPO_NONE && steps <= TOPO_MAX_DEPTH) {
             to = topo->regions[to].alias;
+            steps++;
         }
+        length[to] = length[to] ? length[to] : 1; /* the end of a chain; or anything, if it is too long anyway */
         steps += length[to];
-        if (steps > TOPO_MAX_ALIAS_CHAIN) {
+        if (steps > TOPO_MAX_DEPTH) {
             ok = input_fail(err, topo->regions[i].line, "ALIAS: a circle, or more than %u aliases of aliases",
-                            TOPO_MAX_ALIAS_CHAIN);
-            break;
+                            TOPO_MAX_DEPTH);
         }
-        for (to = i; !length[to]; to = topo->regions[to].alias) {
+        for (to = i; ok && !length[to]; to = topo->regions[to].alias) {
             length[to] = (uint16_t)steps--;
-            if (topo->regions[to].alias == TOPO_NONE) {
-                break;
-            }
         }
     }
     free(length);

@@ -47,8 +47,8 @@ FLATVIEW_API void memory_transaction_abort(void);
 /** memory_transaction_depth() - how many transactions this thread has open; 0 for a thread that owns none. */
 FLATVIEW_API unsigned memory_transaction_depth(void);
 
-/** MEMORY_VIEW_MAX_RANGES - the most ranges a view may have. */
-#define MEMORY_VIEW_MAX_RANGES (1u << 26)
+/** MEMORY_VIEW_MAX_RANGES - the most ranges a view may have: what 40 aliases that double each other can allocate at most. */
+#define MEMORY_VIEW_MAX_RANGES (1u << 23)
 
 FLATVIEW_END_DECLS
 

@@ -40,7 +40,7 @@ static void check_regions(const TopoFile *t)
         }
         demand(r->last_child == above, "the lowest child is not the last");
         for (uint32_t to = (uint32_t)i; to != TOPO_NONE; to = t->regions[to].alias) {
-            demand(to < t->n_regions && steps++ <= TOPO_MAX_ALIAS_CHAIN, "aliases lead nowhere or in circles");
+            demand(to < t->n_regions && steps++ <= TOPO_MAX_DEPTH, "aliases lead nowhere or in circles");
         }
         demand(topo_find(t, r->id) == i && r->name, "a region is not found by its id");
     }

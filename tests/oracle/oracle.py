@@ -9,6 +9,7 @@
   flat         `flatview flat X.topo` is X.flat
   roundtrip    `flatview tree` of the text of `info mtree`, with and without -o -D, is that text
   teeth        a map with one recorded fact changed is found wrong, whatever the fact
+  hostile      maps that are well-formed but cannot be built end in status 2 with a cause, soon and in little memory
 """
 import os
 import re
@@ -186,6 +187,55 @@ def part_teeth(tap, flatview):
                 status, out, err = run(flatview, *args, path)
                 tap.case(f'{args[0]}: {what}', [] if status == 1 and out.startswith(f'differs {path}: ')
                          else [f'status {status}', out, err])
+
+
+def hostile():
+    """(what, text, status, what standard error begins with after the file's name)"""
+    def region(number, container, offset, size, flags='e-----o---', alias='-', alias_offset=0):
+        return f'region {number} {container} {offset:x} {size:x} 0 {flags} {alias} {alias_offset:x} 0 r{number}\n'
+
+    io, ram, whole = 'et----o---', 'etm---o--b', 1 << 64
+    space = 'as 0 0 - m\n'
+    yield 'RAM of 2^64 bytes', region(0, '-', 0, whole, ram), 2, ':2: r0: RAM: '
+    yield 'more RAM than addresses', ''.join(region(i, '-', 0, 1 << 46, ram) for i in range(9)), 2, ':'
+    yield 'a bus that shows its own place', (region(0, '-', 0, 0x10000) + region(1, 0, 0x1000, 0x1000, alias=0, alias_offset=0x1000)
+                                             + space), 2, ':3: r1: add_subregion: '
+    yield 'a bus that shows itself shifted', (region(0, '-', 0, 1 << 40) + region(1, 0, 0, 1 << 40, alias=0, alias_offset=1)
+                                              + space), 2, ':3: r1: add_subregion: '
+    yield 'the same, disabled', (region(0, '-', 0, 0x10000) + region(1, 0, 0x1000, 0x1000, '------o---', 0, 0x1000)
+                                 + space), 0, ''
+    yield 'a window of a bus on the bus', (region(0, '-', 0, 0x10000) + region(1, 0, 0, 0x1000, io)
+                                           + region(2, 0, 0x1000, 0x1000, alias=0) + space), 0, ''
+    yield 'containers 511 deep', (region(0, '-', 0, 0x1000) + ''.join(region(i, i - 1, 0, 0x1000) for i in range(1, 512))
+                                  + space), (0, 2), ''
+    yield 'aliases 511 long', (region(511, '-', 0, 0x1000, io) + ''.join(region(i, '-', 0, 0x1000, alias=i + 1)
+                                                                         for i in range(511)) + space), (0, 2), ''
+    doubling = region(1, '-', 0, 0x1000, io)
+    for level in range(40):
+        top = 3 * level + 4
+        size = 0x1000 << level
+        below = top - 3
+        doubling += (region(top, '-', 0, whole) + region(top + 1, top, 0, size, alias=below)
+                     + region(top + 2, top, size, size, alias=below))
+    yield 'aliases that double 40 times', doubling + f'as 0 {top} - m\n', 2, ': transaction: commit: '
+    yield 'spaces beyond number', region(0, '-', 0, whole) + ''.join(f'as {i} 0 - m\n' for i in range(16385)), 2, ':16387: more '
+    yield '30,000 devices on a bus', region(0, '-', 0, whole) + ''.join(region(i, 0, 16 * i, 8, io)
+                                                                        for i in range(1, 30001)) + space, 0, ''
+    yield '30,000 devices on one address', region(0, '-', 0, whole) + ''.join(region(i, 0, 0, whole, io)
+                                                                              for i in range(1, 30001)) + space, 0, ''
+
+
+def part_hostile(tap, flatview):
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'hostile.topo')
+        for what, text, want, cause in hostile():
+            with open(path, 'w', encoding='utf-8') as file:
+                file.write('# memtopo 1\n' + text)
+            for command in ('tree', 'flat'):
+                status, _, err = run(flatview, command, path)
+                wanted = want if isinstance(want, tuple) else (want,)
+                told = err.startswith(path + cause) and err.count('\n') == 1 if status else not err
+                tap.case(f'{command}: {what}', [] if status in wanted and told else [f'status {status}', err[-2000:]])
 
 
 def main():
