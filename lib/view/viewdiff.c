@@ -36,6 +36,19 @@ static bool cursor_at_end(const Cursor *c)
     return c->level > c->top + 1;
 }
 
+static void cursor_begin(Cursor *c, const ViewNode *root)
+{
+    bool some = root && view_node_is_whole(root);
+
+    c->top = some ? (int)root->level : -1;
+    c->level = some ? c->top + 1 : c->top + 2;
+    c->child = root;
+    c->range = NULL;
+    c->lo = 0;
+}
+
+static void cursor_next(Cursor *c);
+
 static void cursor_look(Cursor *c)
 {
     const ViewNode *node = c->node[c->level];
@@ -47,20 +60,14 @@ static void cursor_look(Cursor *c)
         if (slot) {
             c->lo = view_node_keys(node)[slot] + 1;
         }
+        if (!view_node_is_whole(c->child)) {
+            cursor_next(c);
+        }
     } else {
         c->child = NULL;
         c->range = &view_leaf_ranges(node)[slot];
         c->lo = c->range->first;
     }
-}
-
-static void cursor_begin(Cursor *c, const ViewNode *root)
-{
-    c->top = root ? (int)root->level : -1;
-    c->level = root ? c->top + 1 : c->top + 2;
-    c->child = root;
-    c->range = NULL;
-    c->lo = 0;
 }
 
 static void cursor_next(Cursor *c)

@@ -5,7 +5,7 @@
  * Invariant: between two calls the edited tree satisfies all that viewtree.h says of a published one, and n_ranges counts
  * it. After a call that failed it is still well formed, but what it shows is unspecified: it can only be aborted. The base
  * never changes.
- * Established by: viewnode.c for the shape; here for order, maximality (every range that is added looks at both its
+ * Established by: viewpath.c for the shape; here for order, maximality (every range that is added looks at both its
  *                 neighbours, across leaves too) and separators.
  * Relied on by:   the commit, under the topology lock; everything here runs under it.
  *

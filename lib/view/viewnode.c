@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * viewnode.c - the mechanics of nodes: copying, splitting, merging.
+ * viewnode.c - one node, or two neighbours: making, filling, splitting, balancing.
  *
- * Invariant: after every function here, whether it succeeded or not, the tree under edit->root is well formed and shows
- * the same ranges plus or minus the ones that the function is about. Each node that the edit made is either reachable
- * from edit->root through nodes that the edit made, or freed; each node of the base is either reachable or on
- * edit->replaced, exactly once. So view_edit_abort() needs no list, and an allocation may fail anywhere.
- * Established by: allocating before linking, and linking a copy in the same step in which the original is remembered.
- * Relied on by:   view_edit_abort(), view_edit_retire().
+ * Invariant: after every function here the nodes that it touched are well formed: keys beyond n are UINT64_MAX, those of a
+ * leaf are exact, no two entries changed places. A neighbour that is not the edit's own is copied before it is changed, and
+ * its original remembered in the same step in which the copy is linked.
+ * Relied on by:   viewpath.c, which keeps the tree around them well formed, too.
  */
 #include "view/viewnode.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -69,7 +66,7 @@ ViewNode *node_new(const ViewEdit *edit, uint32_t level)
     return node;
 }
 
-static inline ViewNode *node_copy(const ViewEdit *edit, const ViewNode *from)
+ViewNode *node_copy(const ViewEdit *edit, const ViewNode *from)
 {
     ViewNode *node = node_alloc(edit, from->retire.bytes);
 
@@ -99,15 +96,7 @@ size_t node_drop_subtree(ViewEdit *edit, ViewNode *node)
     return n_ranges;
 }
 
-/* The key of entry 0, for when it moves to where it needs one: outside the node only its parent's separator tells, which
-   may be looser than a leaf's keys are allowed to be. */
-static hwaddr node_key0(const ViewNode *node, hwaddr separator)
-{
-    return node->level ? separator : view_leaf_ranges(node)[0].first - 1;
-}
-
-/* Insert an entry as number i, with its key; key0 for the entry that may have to make way at 0. There is room. */
-static void node_put(ViewNode *node, unsigned i, const void *entry, hwaddr key, hwaddr key0)
+void node_put(ViewNode *node, unsigned i, const void *entry, hwaddr key, hwaddr key0)
 {
     unsigned n = node->n;
     size_t size = entry_size(node);
@@ -172,107 +161,7 @@ static void node_prepend(ViewNode *to, const ViewNode *from, unsigned count, hwa
     to->n = n + count;
 }
 
-void path_seek(ViewEdit *edit, hwaddr addr)
-{
-    ViewPath *path = &edit->path;
-    ViewNode *node;
-    hwaddr lo, hi;
-    int level = 0;
-
-    if (path->top < 0) {
-        level = path->top = (int)edit->root->level;
-        path->ours = level + 1;
-        path->node[level] = edit->root;
-        path->lo[level] = 0;
-        path->hi[level] = UINT64_MAX;
-    } else {
-        while (addr - path->lo[level] > path->hi[level] - path->lo[level]) {
-            level++;
-        }
-        if (path->ours < level) {
-            path->ours = level;
-        }
-    }
-    node = path->node[level];
-    lo = path->lo[level];
-    hi = path->hi[level];
-    while (level) {
-        unsigned s = node_slot(node, addr);
-
-        path->slot[level] = (uint8_t)s;
-        if (s) {
-            lo = view_node_keys(node)[s] + 1;
-        }
-        if (s + 1 < node->n) {
-            hi = view_node_keys(node)[s + 1];
-        }
-        node = view_inner_children(node)[s];
-        level--;
-        path->node[level] = node;
-        path->lo[level] = lo;
-        path->hi[level] = hi;
-    }
-}
-
-int path_own(ViewEdit *edit, int level)
-{
-    ViewPath *path = &edit->path;
-    int l = path->ours;
-
-    while (--l >= level) {
-        ViewNode *node = path->node[l], *copy;
-
-        if (!node_is_ours(edit, node)) {
-            copy = node_copy(edit, node);
-            if (!copy) {
-                return -ENOMEM;
-            }
-            path->node[l] = copy;
-            if (l < path->top) {
-                view_inner_children(path->node[l + 1])[path->slot[l + 1]] = copy;
-            } else {
-                edit->root = copy;
-            }
-            /* remembered: node_drop() of what is known not to be ours */
-            node->retire.next = edit->replaced;
-            edit->replaced = &node->retire;
-        }
-        path->ours = l;
-    }
-    return 0;
-}
-
-/* Where a run of insertions is going. */
-enum Run { RUN_NONE, RUN_UP, RUN_DOWN };
-
-static enum Run insert_run(const ViewEdit *edit, const ViewNode *leaf, unsigned i)
-{
-    const FlatRange *ranges = view_leaf_ranges(leaf);
-
-    if (i && ranges[i - 1].last == edit->run_last) {
-        return RUN_UP;
-    }
-    return i < leaf->n && ranges[i].first == edit->run_first ? RUN_DOWN : RUN_NONE;
-}
-
-/*
- * A full node gets one entry more, as number i: how many of them all stay in the left one of two nodes. Half of them in
- * general; but what a run leaves behind gets no more insertions, so it stays as full as it may. At either end of the tree
- * that is entirely, so that a bulk load leaves full nodes and not half-full ones.
- */
-static unsigned split_point(const ViewPath *path, int level, unsigned i, enum Run run)
-{
-    unsigned max = node_max(path->node[level]), min = max / 4;
-    unsigned least = path->lo[level] ? min : 1;
-    unsigned most = max + 1 - (path->hi[level] != UINT64_MAX ? min : 1);
-    unsigned cut = run == RUN_UP ? i : run == RUN_DOWN ? i + 1 : max / 2;
-
-    return cut < least ? least : cut > most ? most : cut;
-}
-
-/* Insert an entry as number i of a full node and leave cut of the entries there, the rest in right, which is empty.
-   Returns the separator. */
-static hwaddr node_split(ViewNode *node, ViewNode *right, unsigned i, const void *entry, hwaddr key, unsigned cut)
+hwaddr node_split(ViewNode *node, ViewNode *right, unsigned i, const void *entry, hwaddr key, unsigned cut)
 {
     unsigned max = node_max(node);
     hwaddr *keys = view_node_keys(node);
@@ -297,56 +186,8 @@ static hwaddr node_split(ViewNode *node, ViewNode *right, unsigned i, const void
     return separator;
 }
 
-int path_insert(ViewEdit *edit, unsigned i, const FlatRange *r)
-{
-    ViewPath *path = &edit->path;
-    ViewNode *spare[VIEW_MAX_HEIGHT + 1];
-    const void *entry = r;
-    hwaddr key = r->first - 1;
-    enum Run run;
-    int level, full = 0;
-
-    if (path_own(edit, 0) < 0) {
-        return -ENOMEM;
-    }
-    if (path->node[0]->n < VIEW_LEAF_MAX) {
-        node_put(path->node[0], i, r, key, node_key0(path->node[0], 0));
-        return 0;
-    }
-    run = insert_run(edit, path->node[0], i);
-    while (full <= path->top && path->node[full]->n == node_max(path->node[full])) {
-        full++;
-    }
-    assert(full < VIEW_MAX_HEIGHT);
-    /* A node for each that will split, and a root if the last of them is the root. */
-    for (level = 0; level < full + (full > path->top); level++) {
-        spare[level] = node_new(edit, (uint32_t)level);
-        if (!spare[level]) {
-            while (level) {
-                node_free(&spare[--level]->retire);
-            }
-            return -ENOMEM;
-        }
-    }
-    for (level = 0; level < full; level++) {
-        key = node_split(path->node[level], spare[level], i, entry, key, split_point(path, level, i, run));
-        entry = &spare[level];
-        i = level < path->top ? path->slot[level + 1] + 1 : 1;
-    }
-    if (full > path->top) {
-        node_put(spare[full], 0, &path->node[path->top], 0, 0);
-        node_put(spare[full], 1, entry, key, 0);
-        edit->root = spare[full];
-    } else {
-        node_put(path->node[full], i, entry, key, 0); /* never as entry 0: what splits stays, left of its new neighbour */
-    }
-    path_forget(edit);
-    return 0;
-}
-
-/* node, too small, and the neighbour below the same parent: one node of both, or both the same. Merging stops short of a
-   full node, so that a node at the limit does not merge and split by turns. */
-static int node_balance(ViewEdit *edit, ViewNode *parent, unsigned slot, ViewNode *node)
+/* Merging stops short of a full node, so that a node at the limit does not merge and split by turns. */
+int node_balance(ViewEdit *edit, ViewNode *parent, unsigned slot, ViewNode *node)
 {
     ViewNode **children = view_inner_children(parent);
     unsigned r = slot ? slot : 1; /* of the right one of the two */
@@ -362,8 +203,7 @@ static int node_balance(ViewEdit *edit, ViewNode *parent, unsigned slot, ViewNod
         }
         children[r - 1] = node;
         node_take(parent, r, 1);
-        /* its entries live on in node; only itself goes */
-        node_drop(edit, other);
+        node_drop(edit, other); /* itself only: its entries live on in node */
     } else {
         unsigned count = (other->n - node->n) / 2;
 
@@ -386,35 +226,6 @@ static int node_balance(ViewEdit *edit, ViewNode *parent, unsigned slot, ViewNod
             node_prepend(node, other, count, node_key0(node, separator));
             node_take(other, other->n - count, count);
         }
-    }
-    return 0;
-}
-
-int path_refill(ViewEdit *edit, int level)
-{
-    const ViewPath *path = &edit->path;
-    bool stale = level > 0;
-
-    for (; level < path->top; level++) {
-        ViewNode *node = path->node[level], *parent = path->node[level + 1];
-
-        /* an only child is on the leftmost or rightmost path, where less is allowed; its parent is the next to be asked */
-        if (node->n < node_max(node) / 4 && parent->n > 1) {
-            if (node_balance(edit, parent, path->slot[level + 1], node) < 0) {
-                return -ENOMEM;
-            }
-            stale = true;
-        }
-    }
-    if (stale) {
-        path_forget(edit);
-    }
-    while (edit->root->level && edit->root->n == 1) {
-        ViewNode *old = edit->root;
-
-        edit->root = view_inner_children(old)[0];
-        node_drop(edit, old);
-        path_forget(edit);
     }
     return 0;
 }

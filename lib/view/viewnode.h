@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * viewnode.h - nodes of a tree that is being edited, and the path to where it changes. Private to viewnode.c and viewedit.c.
+ * viewnode.h - nodes of a tree that is being edited, and the path to where it changes. Private to
+ * viewnode.c, viewpath.c and viewedit.c.
  */
 #ifndef FLATVIEW_VIEW_VIEWNODE_H
 #define FLATVIEW_VIEW_VIEWNODE_H
@@ -37,22 +38,48 @@ static inline unsigned leaf_lower(const ViewNode *leaf, hwaddr addr)
     return s + (view_leaf_ranges(leaf)[s].last < addr);
 }
 
+/* A node of the base that is no longer in the tree: remembered until the new version is published. */
+static inline void node_replaced(ViewEdit *edit, ViewNode *node)
+{
+    node->retire.next = edit->replaced;
+    edit->replaced = &node->retire;
+}
+
 /* Out of the tree: freed if the edit made it, else remembered as replaced. */
 static inline void node_drop(ViewEdit *edit, ViewNode *node)
 {
     if (node_is_ours(edit, node)) {
         node->retire.free(&node->retire);
     } else {
-        node->retire.next = edit->replaced;
-        edit->replaced = &node->retire;
+        node_replaced(edit, node);
     }
 }
 
 ViewNode *node_new(const ViewEdit *edit, uint32_t level); /* no entries; NULL without memory */
 /* A node and all below it; its regions get their last_gen. Returns the number of ranges. */
 size_t node_drop_subtree(ViewEdit *edit, ViewNode *node);
-/* Remove entries [i, i + count) of a node that is the edit's own. */
+ViewNode *node_copy(const ViewEdit *edit, const ViewNode *from);
+
+/* ---- viewnode.c: changes to nodes that are the edit's own ---- */
+
+/* The key of entry 0, for when it moves to where it needs one: outside the node only its parent's separator tells, which
+   may be looser than a leaf's keys are allowed to be. */
+static inline hwaddr node_key0(const ViewNode *node, hwaddr separator)
+{
+    return node->level ? separator : view_leaf_ranges(node)[0].first - 1;
+}
+
+/* Insert an entry as number i, with its key; key0 for the entry that may have to make way at 0. There is room. */
+void node_put(ViewNode *node, unsigned i, const void *entry, hwaddr key, hwaddr key0);
+/* Remove entries [i, i + count). */
 void node_take(ViewNode *node, unsigned i, unsigned count);
+/* Insert an entry as number i of a full node and leave cut of the entries there, the rest in right, which is empty.
+   Returns the separator. */
+hwaddr node_split(ViewNode *node, ViewNode *right, unsigned i, const void *entry, hwaddr key, unsigned cut);
+/* node, number slot of parent's, holds too few entries: merge it with a neighbour or share with it. 0, -ENOMEM. */
+int node_balance(ViewEdit *edit, ViewNode *parent, unsigned slot, ViewNode *node);
+
+/* ---- viewpath.c ---- */
 
 /* Lead edit->path to the leaf that owns addr. The tree is not empty. Cheap if the path is near: a run of changes does not
    descend from the root each time. */

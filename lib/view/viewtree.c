@@ -17,12 +17,7 @@ const FlatRange *view_iter_first(ViewIter *it, const ViewNode *root, hwaddr addr
     unsigned level;
 
     it->top = -1;
-#ifdef FLATVIEW_SABOTAGE
-    if (node && !node->n) {
-        return NULL;
-    }
-#endif
-    if (!node) {
+    if (!node || !view_node_is_whole(node)) {
         return NULL;
     }
     it->top = (int)node->level;
@@ -30,12 +25,10 @@ const FlatRange *view_iter_first(ViewIter *it, const ViewNode *root, hwaddr addr
         it->node[level] = node;
         it->slot[level] = (uint8_t)view_inner_slot(node, addr);
         node = view_inner_children(node)[it->slot[level]];
-#ifdef FLATVIEW_SABOTAGE
-        if (!node || node->level != level - 1) {
+        if (!view_node_is_whole(node)) {
             it->top = -1;
             return NULL;
         }
-#endif
     }
     it->node[0] = node;
     it->slot[0] = (uint8_t)view_leaf_slot(node, addr);
@@ -60,12 +53,10 @@ const FlatRange *view_iter_next(ViewIter *it)
     while (level) {
         const ViewNode *child = view_inner_children(it->node[level])[it->slot[level]];
 
-#ifdef FLATVIEW_SABOTAGE
-        if (!child) {
+        if (!view_node_is_whole(child)) {
             it->top = -1;
             return NULL;
         }
-#endif
         it->node[--level] = child;
         it->slot[level] = 0;
     }
