@@ -183,7 +183,12 @@ MemTxResult dispatch_load_slow(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, 
     uint64_t value = 0;
     MemTxResult result;
 
-    if (dispatch_holds(range, addr, size) && !is_memory_for(range, false)) {
+    if (dispatch_holds(range, addr, size) && dispatch_flags(range->flags, FLAT_DIRECT_READ, FLAT_EXACT)) {
+        /* Not a copy, which may tear: here come the first access of a thread, all of one that the program registered, and
+           one whose earlier steps found an older view. */
+        value = value_order(ram_load(range->host + (addr - range->first), size), size, big_endian);
+        result = MEMTX_OK;
+    } else if (dispatch_holds(range, addr, size) && !is_memory_for(range, false)) {
         result = splitter_read(range, range->offset + (addr - range->first), size, attrs, &value);
         value = dispatch_order(range, value, size, big_endian);
     } else {
@@ -206,7 +211,10 @@ MemTxResult dispatch_store_slow(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
     const FlatRange *range = thread_cache_find(view, addr);
     MemTxResult result;
 
-    if (dispatch_holds(range, addr, size) && !is_memory_for(range, true)) {
+    if (dispatch_holds(range, addr, size) && dispatch_flags(range->flags, FLAT_DIRECT_WRITE, FLAT_EXACT)) {
+        ram_store(range->host + (addr - range->first), size, value_order(value, size, big_endian));
+        result = MEMTX_OK;
+    } else if (dispatch_holds(range, addr, size) && !is_memory_for(range, true)) {
         result = splitter_write(range, range->offset + (addr - range->first), size, attrs,
                                 dispatch_order(range, value, size, big_endian));
     } else {
