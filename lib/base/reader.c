@@ -10,7 +10,7 @@
  * A thread may be registered by someone else: by the program, which uses the same liburcu, or by liburcu, for its
  * worker. Registering it twice would corrupt liburcu's list. Nor is it remembered: the program ends its registration
  * whenever it likes and tells nobody, and a section begun after that would not be waited for. Such a thread asks at
- * each access, at the price of a call.
+ * each access, and takes the slow way.
  *
  * Why a thread-specific key and not a destructor of the TLS variable: C has none. A key's destructor may run before
  * that of another key whose owner still reads memory; that access registers the thread again and so has our destructor
