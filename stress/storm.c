@@ -270,7 +270,7 @@ static void watch_threads(uint64_t start)
             }
             before = now;
             storm_check_pins();
-            audit_everything(storm_self);
+            audit_everything(storm_self, storm.spaces[second % storm.n_spaces]); /* it stops all writers */
         }
     }
     __atomic_store_n(&storm.stop, true, __ATOMIC_RELAXED);

@@ -273,8 +273,8 @@ int writer_go_home(StormThread *t);
 /* The tree and the published view agree at @n addresses, before them and somewhere else. This thread's transaction is
    open and has changed nothing. */
 bool audit_space(StormThread *t, const StormSpace *space, const hwaddr *at, unsigned n);
-/* They agree at every edge of every view. Makes its own transaction. */
-bool audit_everything(StormThread *t);
+/* They agree at every edge of the view. Makes its own transaction. */
+bool audit_everything(StormThread *t, const StormSpace *space);
 /* What the tree says about an address: this thread's transaction is open. */
 bool resolve_point(const AddressSpace *as, hwaddr addr, MemoryRegionSection *ret_section);
 bool same_point(hwaddr addr, bool a_found, const MemoryRegionSection *a, bool b_found, const MemoryRegionSection *b);

@@ -148,18 +148,19 @@ static int audit_range(const MemoryRegionSection *section, void *arg)
     return !e->ok;
 }
 
-bool audit_everything(StormThread *t)
+bool audit_everything(StormThread *t, const StormSpace *space)
 {
-    bool ok = memory_transaction_begin() == 0;
+    FlatView *view;
+    Edges e = { .space = space, .ok = memory_transaction_begin() == 0 };
 
-    for (unsigned s = 0; s < storm.n_spaces && ok; s++) {
-        FlatView *view = address_space_get_flatview(storm.spaces[s]->as);
-        Edges e = { storm.spaces[s], view, true };
-
-        flatview_for_each_range(view, 0, UINT64_MAX, audit_range, &e);
-        ok = e.ok;
-        flatview_unref(view);
+    if (!e.ok) {
+        storm_violation("a transaction cannot begin");
+        return false;
     }
+    view = address_space_get_flatview(space->as);
+    e.view = view;
+    flatview_for_each_range(view, 0, UINT64_MAX, audit_range, &e);
+    flatview_unref(view);
     storm_count(&t->audits);
-    return memory_transaction_commit() == 0 && ok;
+    return memory_transaction_commit() == 0 && e.ok;
 }

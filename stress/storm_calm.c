@@ -71,10 +71,10 @@ bool storm_calm(void)
         storm_violation("what the storm moved does not go home");
     }
     storm_check_pins();
-    audit_everything(storm.threads[0]);
     for (unsigned i = 0; i < storm.n_spaces; i++) {
         StormSpace *s = storm.spaces[i];
 
+        audit_everything(storm.threads[0], s);
         if (i < MIRRORED_SPACES) {
             mirror_stop(&storm.mirrors[i][0]);
             mirror_stop(&storm.mirrors[i][1]);
