@@ -270,16 +270,16 @@ FLATVIEW_API int memory_region_set_release(MemoryRegion *mr, void (*release)(Mem
  *
  * Refuses with -EBUSY while the region is in a parent, has children, is the target of an alias or the root of an address
  * space. Inside a transaction it takes effect when that commits (so del_subregion and destroy may go together) and is
- * undone when it aborts. On success @mr belongs to the library until its release function runs (immediately, if there
- * is none to run, nobody is told: use memory_region_quiesce()).
+ * undone when it aborts. On success @mr belongs to the library until its release function is called. Without one nobody
+ * is told: use memory_region_quiesce().
  */
 FLATVIEW_API int memory_region_destroy(MemoryRegion *mr);
 
 /**
  * memory_region_quiesce() - wait until a destroyed region has been released, its release function included
  *
- * Context: outside read sections and transactions, not in a listener or release function: otherwise -EDEADLK. Returns at
- *          once if @mr was released before. A pinned view that shows the region (flatview_ref()) makes it wait.
+ * Context: outside read sections and transactions, not in a listener, foreach or release function: otherwise -EDEADLK.
+ *          Returns at once if @mr was released before. A pinned view that shows the region (flatview_ref()) makes it wait.
  * Return:  0, -EDEADLK, -EINVAL if @mr was not destroyed.
  * Note:    if the release function frees @mr, the caller must hold it some other way; the struct itself is read only
  *          before the wait.

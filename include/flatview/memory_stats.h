@@ -52,7 +52,8 @@ FLATVIEW_API int memory_set_reclaim_limit(uint64_t bytes, MemoryReclaimPolicy po
 /**
  * memory_reclaim() - wait for readers once and free what that allows, release functions included
  *
- * Context: outside read sections, transactions and listeners: else -EDEADLK. With no lock held that a reader may want.
+ * Context: outside read sections, transactions, listeners and foreach callbacks: else -EDEADLK. With no lock held that a
+ *          reader may want.
  */
 FLATVIEW_API int memory_reclaim(void);
 
