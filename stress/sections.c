@@ -69,6 +69,13 @@ const char *sections_take(Sections *s, const MemoryRegionSection *section)
     return NULL;
 }
 
+bool sections_has(const Sections *s, const MemoryRegionSection *section)
+{
+    size_t i = place_of(s, section->offset_within_address_space);
+
+    return i < s->n && section_equal(&s->list[i], section);
+}
+
 bool section_equal(const MemoryRegionSection *a, const MemoryRegionSection *b)
 {
     return a->mr == b->mr && a->offset_within_address_space == b->offset_within_address_space && a->last == b->last &&

@@ -18,6 +18,8 @@ void sections_free(Sections *s);
 const char *sections_put(Sections *s, const MemoryRegionSection *section);
 const char *sections_take(Sections *s, const MemoryRegionSection *section);
 
+bool sections_has(const Sections *s, const MemoryRegionSection *section);
+
 bool section_equal(const MemoryRegionSection *a, const MemoryRegionSection *b);
 
 /* `10 bytes of uart at 3f8 +0 r`: for complaints. Returns buf. */

@@ -17,7 +17,7 @@
  * which bench/ measures. commits are those of writers and of device callbacks. retired is what waits for readers to
  * leave, pinned what is kept for pinned views, of which this command has many. Latencies are of one load without the
  * judge, and of one commit with all listeners here, with more threads than the machine may have CPUs. The last line
- * begins with `ok:` or `FAILED:`; with --json it is one JSON object. --quiet leaves out the table. Exit status: 0
+ * begins with `ok:` or `FAILED:`; with --json it is one JSON object. --quiet leaves out all but that line. Exit status: 0
  * well, 1 a violation, 2 unusable input.
  *
  * A seed repeats the decisions of each thread, not the schedule.
@@ -325,7 +325,7 @@ int storm_main(int argc, char **argv)
     if (options.json) {
         storm_print_json(seconds);
     } else {
-        storm_print_report(seconds);
+        storm_print_report(seconds, !options.quiet);
     }
     status = storm.violations ? EXIT_WRONG : EXIT_OK;
     storm_teardown();

@@ -189,12 +189,15 @@ typedef struct StormMirror {
     Sections sections;
     const MemoryDelta *delta;
     enum { MIRROR_IDLE, MIRROR_BEGUN, MIRROR_PREPARED, MIRROR_REMOVING, MIRROR_ADDING } phase;
-    bool ready;    /* has replayed the view */
-    bool detached; /* atomic */
-    uint64_t rounds;
+    bool ready;       /* has replayed the view */
+    bool detached;    /* atomic */
+    hwaddr told_last; /* of additions and nops in this round, */
+    size_t told;      /* and how many */
 } StormMirror;
 
-bool mirror_start(StormMirror *m, AddressSpace *as, const char *name, bool by_spans, int priority);
+typedef enum MirrorKind { MIRROR_BY_SPANS, MIRROR_BY_REGIONS, MIRROR_WITH_NOPS, MIRROR_KINDS } MirrorKind;
+
+bool mirror_start(StormMirror *m, AddressSpace *as, const char *name, MirrorKind kind, int priority);
 bool mirror_stop(StormMirror *m);
 
 /* Refuses what the committing thread asks to be refused (StormThread.refuse). */
@@ -352,7 +355,7 @@ typedef struct StormTotals {
 } StormTotals;
 StormTotals storm_totals(void);
 void storm_print_second(unsigned long second, const StormTotals *now, const StormTotals *before);
-void storm_print_report(double seconds);
+void storm_print_report(double seconds, bool details);
 void storm_print_json(double seconds);
 
 static inline bool storm_stopping(void)

@@ -26,8 +26,8 @@ bool storm_watch(void)
 
         ok = history_start(s) && refuser_start(&storm.refusers[i], s->as, (int)(i % 3) * 4);
         if (ok && i < MIRRORED_SPACES) {
-            ok = mirror_start(&storm.mirrors[i][0], s->as, "by spans", true, priorities[i]) &&
-                 mirror_start(&storm.mirrors[i][1], s->as, "by regions", false, 12 - priorities[i]);
+            ok = mirror_start(&storm.mirrors[i][0], s->as, "by spans", MIRROR_BY_SPANS, priorities[i]) &&
+                 mirror_start(&storm.mirrors[i][1], s->as, "by regions", MIRROR_BY_REGIONS, 12 - priorities[i]);
         }
         s->pinned = address_space_get_flatview(s->as);
         ok = ok && !sections_of(&s->pinned_sections, s->pinned);

@@ -11,7 +11,7 @@
  * - of one commit no removal comes after an addition, in any space; removals go down in priority, additions up.
  * All of it runs under the topology lock, which guards all of it.
  *
- * The mirrors of one space come in two: by spans, and by QEMU's region_add and region_del.
+ * Mirrors are of three kinds: by spans, by QEMU's region_add and region_del, and with its region_nop.
  */
 #include "storm.h"
 
@@ -46,6 +46,7 @@ static void mirror_begin(MemoryListener *listener)
     }
     m->phase = MIRROR_BEGUN;
     m->delta = NULL;
+    m->told = 0;
     delivery.phase = ROUND_OPEN;
 }
 
@@ -106,6 +107,31 @@ static void removal(StormMirror *m, const MemoryRegionSection *s)
     delivery.priority = m->listener.priority;
 }
 
+/* With region_nop, additions and what stays come as one ascending walk over the new view. */
+static void walk_on(StormMirror *m, const MemoryRegionSection *s)
+{
+    if (!m->listener.region_nop) {
+        return;
+    }
+    if (m->phase == MIRROR_ADDING && s->offset_within_address_space <= m->told_last) {
+        complain(m, "told out of ascending order:", s);
+    }
+    m->told++;
+    m->told_last = s->last;
+}
+
+static void mirror_region_nop(MemoryListener *listener, const MemoryRegionSection *s)
+{
+    StormMirror *m = mirror_of(listener);
+
+    in_current(m, s, "said to stay, and is not in the view:");
+    if (!sections_has(&m->sections, s)) {
+        complain(m, "said to stay, and was never added:", s);
+    }
+    walk_on(m, s);
+    m->phase = MIRROR_ADDING;
+}
+
 static void addition(StormMirror *m, const MemoryRegionSection *s)
 {
     const char *wrong = sections_put(&m->sections, s);
@@ -117,6 +143,7 @@ static void addition(StormMirror *m, const MemoryRegionSection *s)
     if (!m->delta || m->phase == MIRROR_IDLE || address_space_current(m->as) != m->delta->new_view) {
         complain(m, "an addition out of order:", s);
     }
+    walk_on(m, s);
     m->phase = MIRROR_ADDING;
     if (delivery.phase > ROUND_ADDING || (delivery.phase == ROUND_ADDING && m->listener.priority < delivery.priority)) {
         complain(m, "an addition after one of higher priority:", s);
@@ -169,9 +196,11 @@ static void mirror_commit(MemoryListener *listener)
         storm_violation("mirror %s of %s differs from the view: %s", listener->name, address_space_name(m->as),
                         m->delta ? what : "it is not empty at the end");
     }
+    if (m->listener.region_nop && m->delta && m->told != m->sections.n) {
+        complain(m, "not told of every range that stays", NULL);
+    }
     m->phase = MIRROR_IDLE;
     m->ready = true;
-    m->rounds++;
     m->delta = NULL;
     delivery.phase = ROUND_ENDING;
 }
@@ -181,7 +210,7 @@ static void mirror_detached(MemoryListener *listener)
     __atomic_store_n(&mirror_of(listener)->detached, true, __ATOMIC_RELEASE);
 }
 
-bool mirror_start(StormMirror *m, AddressSpace *as, const char *name, bool by_spans, int priority)
+bool mirror_start(StormMirror *m, AddressSpace *as, const char *name, MirrorKind kind, int priority)
 {
     int error;
 
@@ -197,12 +226,13 @@ bool mirror_start(StormMirror *m, AddressSpace *as, const char *name, bool by_sp
             .name = name,
         },
     };
-    if (by_spans) {
+    if (kind == MIRROR_BY_SPANS) {
         m->listener.span_del = mirror_span_del;
         m->listener.span_add = mirror_span_add;
     } else {
         m->listener.region_del = mirror_region_del;
         m->listener.region_add = mirror_region_add;
+        m->listener.region_nop = kind == MIRROR_WITH_NOPS ? mirror_region_nop : NULL;
     }
     error = memory_listener_register(&m->listener, as);
     if (error) {

@@ -92,17 +92,19 @@ void storm_print_json(double seconds)
     printf("}\n");
 }
 
-void storm_print_report(double seconds)
+void storm_print_report(double seconds, bool details)
 {
     StormTotals sum = storm_totals();
     uint64_t violations = get(&storm.violations);
     MemoryStats stats;
 
     memory_get_stats(&stats);
-    print_percentiles("one load:  ", offsetof(StormThread, access_ns));
-    print_percentiles("one commit:", offsetof(StormThread, commit_ns));
-    printf("memory: at most %" PRIu64 " K retired; live %" PRIu64 " K before the storm, %" PRIu64 " K after it\n",
-           stats.retired_peak >> 10, storm.start.live_bytes >> 10, stats.live_bytes >> 10);
+    if (details) {
+        print_percentiles("one load:  ", offsetof(StormThread, access_ns));
+        print_percentiles("one commit:", offsetof(StormThread, commit_ns));
+        printf("memory: at most %" PRIu64 " K retired; live %" PRIu64 " K before the storm, %" PRIu64 " K after it\n",
+               stats.retired_peak >> 10, storm.start.live_bytes >> 10, stats.live_bytes >> 10);
+    }
     printf("%s: %" PRIu64 " lookups (%.0f/s), %" PRIu64 " commits (%.0f/s), %" PRIu64 " refused, %" PRIu64
            " aborted, %" PRIu64 " audits, %" PRIu64 " violations in %.1f s\n",
            violations ? "FAILED" : "ok", sum.lookups, (double)sum.lookups / seconds, sum.commits,

@@ -313,7 +313,7 @@ static void short_lived_space(StormThread *t)
         free(as);
         return;
     }
-    if (mirror_start(&mirror, as, "short-lived", storm_chance(t, 2), 3)) {
+    if (mirror_start(&mirror, as, "short-lived", (MirrorKind)storm_below(t, MIRROR_KINDS), 3)) {
         single(t);
         if (memory_transaction_begin() == 0) {
             audit_space(t, &space, &at, 1);
@@ -333,7 +333,8 @@ static void visit(StormThread *t)
 
     if (!w->visitor) {
         w->visitor = malloc(sizeof(*w->visitor));
-        if (w->visitor && !mirror_start(w->visitor, some_space(t)->as, "visitor", storm_chance(t, 2), 1)) {
+        if (w->visitor &&
+            !mirror_start(w->visitor, some_space(t)->as, "visitor", (MirrorKind)storm_below(t, MIRROR_KINDS), 1)) {
             free(w->visitor);
             w->visitor = NULL;
         }
