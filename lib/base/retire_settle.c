@@ -152,6 +152,9 @@ static bool hold(RetireHead *head, RetirePin *pin)
 {
     RetireHead **list;
 
+    if (head->birth >= head->death) {
+        return false; /* no view ever showed it */
+    }
     while (pin && pin_gen(pin) >= head->death) {
         pin = head->line ? pin->older : pin->all_older;
     }

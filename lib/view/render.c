@@ -24,7 +24,7 @@
 
 typedef struct Render {
     ViewEdit *edit;
-    uint32_t steps;
+    uint64_t work_limit; /* for edit->work */
     unsigned depth;
     /* Brothers that overlap, waiting to be sorted and painted: a stack shared by all levels of the recursion. */
     MemoryRegion **scratch;
@@ -140,7 +140,7 @@ static int paint_children(Render *rd, MemoryRegion *mr, AddrRange window, hwaddr
 
             child = next;
             next = children_next(child, window);
-            if (++rd->steps > RENDER_MAX_STEPS) {
+            if (++rd->edit->work > rd->work_limit) {
                 return -E2BIG;
             }
             if (child->enabled && region_place(child, &place)) {
@@ -172,7 +172,7 @@ static int paint(Render *rd, MemoryRegion *mr, AddrRange window, hwaddr origin, 
         if (!mr->enabled || !region_extent(mr, &own) || !range_intersect(window, own, &window)) {
             break;
         }
-        if (++rd->steps > RENDER_MAX_STEPS || ++rd->depth > RENDER_MAX_DEPTH) {
+        if (++rd->edit->work > rd->work_limit || ++rd->depth > RENDER_MAX_DEPTH) {
             err = -E2BIG;
             break;
         }
@@ -207,7 +207,7 @@ int render_span(ViewEdit *edit, MemoryRegion *root, AddrRange span)
         return err;
     }
     rd.edit = edit;
-    rd.steps = 0;
+    rd.work_limit = edit->work + RENDER_MAX_STEPS;
     rd.depth = 0;
     rd.scratch = rd.scratch_inline;
     rd.used = 0;

@@ -12,7 +12,8 @@
 #include "view/viewtree.h"
 
 #define RENDER_MAX_DEPTH 512         /* containers and aliases within each other */
-#define RENDER_MAX_STEPS (1u << 26)  /* regions visited by one call: aliases of aliases multiply */
+#define RENDER_MAX_STEPS (1u << 26)  /* by one call: regions visited, which aliases of aliases multiply, and ranges that
+                                        one layer after the other is found to lie under */
 
 /*
  * Replace what edit has in span by what root, painted at its own offset (as QEMU paints a root), shows there. NULL root:

@@ -26,6 +26,7 @@ void view_edit_begin(ViewEdit *edit, const ViewNode *base, size_t n_ranges, uint
     edit->line = line;
     edit->replaced = NULL;
     edit->steps = 0;
+    edit->work = 0;
     edit->run_first = UINT64_MAX;
     edit->run_last = 0;
     path_forget(edit);
@@ -287,6 +288,7 @@ int view_edit_fill(ViewEdit *edit, const FlatRange *r)
         n = edit->path.node[0]->n;
         i = leaf_lower(edit->path.node[0], at);
         while (i < n && ranges[i].first <= at) {
+            edit->work++;
             if (ranges[i].last >= r->last) {
                 return 0;
             }

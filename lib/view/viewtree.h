@@ -215,7 +215,8 @@ typedef struct ViewEdit {
     RetireLine *line;       /* stamped into them */
     RetireHead *replaced;   /* nodes of the base that the new tree no longer uses, linked by retire.next. Only the writer
                                line is touched. */
-    uint64_t steps;         /* fills and clears, for the caller's budget */
+    uint64_t steps;         /* fills and clears */
+    uint64_t work;          /* ranges that fills went over, and what the renderer adds: for its budget */
     hwaddr run_first, run_last; /* ends of the range that was added last: where a run of insertions is */
     ViewPath path;
 } ViewEdit;

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cerrno>
 #include <thread>
+#include <vector>
 
 namespace {
 
@@ -212,6 +213,35 @@ TEST_F(Transaction, DestroyGoesWithTheTransactionThatUnmaps)
     ASSERT_EQ(0, memory_region_del_subregion(&root, &alias));
     ASSERT_EQ(0, memory_region_destroy(&alias));
     ASSERT_EQ(0, memory_region_quiesce(&alias));
+}
+
+TEST_F(Transaction, LayersUponLayersAreRefusedInsteadOfRenderedForever)
+{
+    constexpr unsigned CHIPS = 8192, LAYERS = 4200; /* each layer is found to lie under 2 * CHIPS ranges */
+    std::vector<MemoryRegion> chips(CHIPS), layers(LAYERS);
+    std::string before = text_of(&as);
+    ASSERT_EQ(0, memory_transaction_begin());
+    for (unsigned i = 0; i < CHIPS; i++) {
+        ASSERT_EQ(0, memory_region_init_io(&chips[i], device_ops(), "chip", 0x10));
+        ASSERT_EQ(0, memory_region_add_subregion_overlap(&root, 0x100000 + 0x20 * i, &chips[i], 1));
+    }
+    for (auto &layer : layers) {
+        ASSERT_EQ(0, memory_region_init_io(&layer, device_ops(), "layer", 0x20 * CHIPS));
+        ASSERT_EQ(0, memory_region_add_subregion(&root, 0x100000, &layer));
+    }
+    EXPECT_EQ(-E2BIG, memory_transaction_commit());
+    EXPECT_EQ(before, text_of(&as));
+    for (auto all : {&chips, &layers}) {
+        for (auto &mr : *all) {
+            EXPECT_EQ(nullptr, memory_region_get_parent(&mr));
+            ASSERT_EQ(0, memory_region_destroy(&mr));
+        }
+    }
+    for (auto all : {&chips, &layers}) {
+        for (auto &mr : *all) {
+            ASSERT_EQ(0, memory_region_quiesce(&mr));
+        }
+    }
 }
 
 } // namespace
