@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """targets.py - what must be reached, and whether it was.
 
-Each target says which figures it is made of; a target whose figures were not measured in this run is skipped. `must`
-targets make the command fail, the others are goals.
+Each target says which figures it is made of; a target whose figures were not measured in this run is skipped. One that is
+not reached makes the command fail, unless it has a ceiling: then it is a goal, what is found up to the ceiling is reached
+later, and only what is beyond has got worse. Ceilings of instructions leave room for what differs between runs: how many
+blocks the worker has given back when the writer wants one.
 """
 
 from tables import number, print_table
@@ -20,8 +22,8 @@ def pick(results, scenario, metric, subject='flatview', **params):
 
 
 class Target:
-    def __init__(self, text, scenario, limit, value, must=True):
-        self.text, self.scenario, self.limit, self.value, self.must = text, scenario, limit, value, must
+    def __init__(self, text, scenario, limit, value, ceiling=None):
+        self.text, self.scenario, self.limit, self.value, self.ceiling = text, scenario, limit, value, ceiling
 
     def judge(self, results):
         """(what it came to, as a text; the verdict), or None."""
@@ -36,7 +38,7 @@ class Target:
         elif holds(kindest):
             verdict = UNCLEAR
         else:
-            verdict = MISSED if self.must else SHORT
+            verdict = SHORT if self.ceiling and likely <= self.ceiling else MISSED
         return number(likely), verdict
 
 
@@ -95,17 +97,19 @@ for op in ('toggle', 'move'):
                         dict(op=op, n=64, region='same', **PUBLISH), metric)))
 TARGETS += [
     Target('populate 1,000,000 regions in one transaction, s', 'publish', ('<=', 2),
-           figure('publish', 'time', op='load', n=1000000, scale=1e-3), must=False),
+           figure('publish', 'time', op='load', n=1000000, scale=1e-3), ceiling=20),
     Target('bytes for each of 1,000,000 ranges', 'publish', ('<=', 400), figure('publish', 'live', op='load', n=1000000)),
 ]
 for n in (16, 65536):
     TARGETS.append(Target(f'move one of {n} regions, instructions', 'publish', ('<=', 4000),
-                          figure('publish', 'instructions', op='move', n=n, region='same', **PUBLISH), must=False))
-for kind, region, n, bound in (('ram', 'same', 256, 45), ('mmio', 'same', 256, 70), ('ram', 'random', 4096, 120),
-                               ('mmio', 'random', 4096, 150)):
+                          figure('publish', 'instructions', op='move', n=n, region='same', **PUBLISH), ceiling=6000))
+TARGETS.append(Target('move one of 4,096 regions below 64 bus masters, instructions', 'publish', ('<=', 10000),
+                      figure('publish', 'instructions', op='move', n=4096, spaces=65)))
+for kind, region, n, bound, ceiling in (('ram', 'same', 256, 45, 90), ('mmio', 'same', 256, 70, 120),
+                                        ('ram', 'random', 4096, 120, 300), ('mmio', 'random', 4096, 150, 320)):
     TARGETS.append(Target(
         f'{kind} load, {region} region{"" if region == "same" else f" of {n}"}, instructions', 'dispatch', ('<=', bound),
-        net(op='load', kind=kind, region=region, n=n, addresses='independent'), must=False))
+        net(op='load', kind=kind, region=region, n=n, addresses='independent'), ceiling=ceiling))
 for kind in ('ram', 'mmio'):
     for region in ('same', 'own', 'random'):
         TARGETS.append(Target(
