@@ -43,7 +43,7 @@ MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, vo
 
 /*
  * The steps of access/dispatch.h, one function each. A value is stored before the section is left: so nothing is alive
- * across reader_exit(), whose rare wake-up of a writer would cost the common case a saved register.
+ * across reader_exit_entered(), whose rare wake-up of a writer would cost the common case a saved register.
  */
 #define STEP static __attribute__((noinline)) MemTxResult
 
@@ -54,7 +54,7 @@ MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, vo
 \
         if (dispatch_load_any(as, addr, sizeof(type), big_endian, &value)) { \
             *ret_val = (type)value; \
-            reader_exit(); \
+            reader_exit_entered(); \
             return MEMTX_OK; \
         } \
         return dispatch_load_slow(as, addr, attrs, sizeof(type), big_endian, ret_val); \
@@ -66,7 +66,7 @@ MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, vo
 \
         if (__builtin_expect(dispatch_load_device(as, addr, sizeof(type), big_endian, &value), 1)) { \
             *ret_val = (type)value; \
-            reader_exit(); \
+            reader_exit_entered(); \
             return MEMTX_OK; \
         } \
         return name##_any(as, addr, attrs, ret_val); \
@@ -81,7 +81,7 @@ MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, vo
         } \
         if (__builtin_expect(dispatch_load_memory(as, addr, sizeof(type), big_endian, &value), 1)) { \
             *ret_val = (type)value; \
-            reader_exit(); \
+            reader_exit_entered(); \
             return MEMTX_OK; \
         } \
         return name##_device(as, addr, attrs, ret_val); \
@@ -91,7 +91,7 @@ MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, vo
     STEP name##_any(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, type val) \
     { \
         if (dispatch_store_any(as, addr, sizeof(type), big_endian, val)) { \
-            reader_exit(); \
+            reader_exit_entered(); \
             return MEMTX_OK; \
         } \
         return dispatch_store_slow(as, addr, attrs, sizeof(type), big_endian, val); \
@@ -100,7 +100,7 @@ MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, vo
     STEP name##_device(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, type val) \
     { \
         if (__builtin_expect(dispatch_store_device(as, addr, sizeof(type), big_endian, val), 1)) { \
-            reader_exit(); \
+            reader_exit_entered(); \
             return MEMTX_OK; \
         } \
         return name##_any(as, addr, attrs, val); \
@@ -112,7 +112,7 @@ MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, vo
             return dispatch_store_unregistered(as, addr, attrs, sizeof(type), big_endian, val); \
         } \
         if (__builtin_expect(dispatch_store_memory(as, addr, sizeof(type), big_endian, val), 1)) { \
-            reader_exit(); \
+            reader_exit_entered(); \
             return MEMTX_OK; \
         } \
         return name##_device(as, addr, attrs, val); \

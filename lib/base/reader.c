@@ -29,6 +29,25 @@
 #include <urcu/static/urcu-memb.h>
 
 __thread bool reader_registered;
+#ifndef READER_TSAN
+__thread bool reader_needs_no_barrier;
+
+__attribute__((cold)) void reader_wake(void)
+{
+    urcu_common_wake_up_gp(&urcu_memb_gp);
+}
+
+static void set_registered(bool registered)
+{
+    reader_registered = registered;
+    reader_needs_no_barrier = registered && urcu_memb_has_sys_membarrier;
+}
+#else
+static void set_registered(bool registered)
+{
+    reader_registered = registered;
+}
+#endif
 
 #ifdef READER_TSAN
 char reader_token;
@@ -45,7 +64,7 @@ static uint64_t grace_periods; /* atomic, relaxed: a statistic */
 static void leave_registry(void)
 {
     if (reader_registered) {
-        reader_registered = false;
+        set_registered(false);
         urcu_memb_unregister_thread();
     }
 }
@@ -73,7 +92,7 @@ int reader_register_slow(void)
         return -ENOMEM;
     }
     urcu_memb_register_thread();
-    reader_registered = true;
+    set_registered(true);
     return 0;
 }
 
