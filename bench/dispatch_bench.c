@@ -209,21 +209,21 @@ static inline bool flatview_store(Rig *rig, uint64_t i, uint64_t offset, uint32_
 
 typedef struct Loop {
     Rig *rig;
-    bool random, dependent, silent;
+    bool random;
     uint64_t state;
 } Loop;
 
 /*
- * Region and offset of the next access; the value read goes in when the addresses are to be dependent. Every region answers
- * with its number, so the sum of what was read must be the sum of the numbers drawn. mask is n - 1 or 0.
+ * Region and offset of the next access. Every region answers with its number, so the sum of what was read must be the sum of the
+ * numbers drawn. mask is n - 1 or 0. The value read goes into the next address, or does not: that must be known when the loop
+ * is compiled, for a value times nothing is a dependency, too.
  */
-#define DEFINE_LOOPS(name, rung) \
-    static uint64_t name##_loads(void *arg, uint64_t n) \
+#define DEFINE_LOADS(name, rung, dependent) \
+    static uint64_t name(void *arg, uint64_t n) \
     { \
         Loop *loop = arg; \
         Rig *rig = loop->rig; \
         uint64_t mask = loop->random ? rig->map->n - 1 : 0, state = loop->state, drawn = 0, got = 0, k; \
-        uint64_t depends = loop->dependent ? UINT64_MAX : 0; \
 \
         for (k = 0; k < n; k++) { \
             uint64_t r = bench_random(&state), i = r & mask; \
@@ -232,12 +232,18 @@ typedef struct Loop {
             bench_check(rung##_load(rig, i, (r >> 20) & 0xff8, &value)); \
             drawn += i; \
             got += value; \
-            state += depends & value; \
+            if (dependent) { \
+                state += value; \
+            } \
         } \
         loop->state = state; \
         bench_check(got == drawn); \
         return got; \
-    } \
+    }
+
+#define DEFINE_LOOPS(name, rung) \
+    DEFINE_LOADS(name##_loads, rung, false) \
+    DEFINE_LOADS(name##_chain, rung, true) \
     static uint64_t name##_stores(void *arg, uint64_t n) \
     { \
         Loop *loop = arg; \
@@ -260,14 +266,16 @@ DEFINE_LOOPS(rwlock, rwlock)
 DEFINE_LOOPS(rebuild, rebuild)
 DEFINE_LOOPS(flatview, flatview)
 
+#define RUNG(text, name) {text, name##_loads, name##_chain, name##_stores}
+
 static const struct {
     const char *name;
     uint64_t (*loads)(void *arg, uint64_t n);
+    uint64_t (*chain)(void *arg, uint64_t n);
     uint64_t (*stores)(void *arg, uint64_t n);
 } rungs[] = {
-    {"generator", generator_loads, generator_stores}, {"bare", bare_loads, bare_stores},
-    {"mutex", mutex_loads, mutex_stores},             {"rwlock", rwlock_loads, rwlock_stores},
-    {"rcu-array", rebuild_loads, rebuild_stores},            {"flatview", flatview_loads, flatview_stores},
+    RUNG("generator", generator), RUNG("bare", bare),         RUNG("mutex", mutex),
+    RUNG("rwlock", rwlock),       RUNG("rcu-array", rebuild), RUNG("flatview", flatview),
 };
 
 enum { RUNGS = sizeof(rungs) / sizeof(rungs[0]), CASES_MAX = 256 };
@@ -282,13 +290,13 @@ static void add_cases(Rig *rig, bool random, bool store, bool dependent)
 
     for (i = 0; i < RUNGS; i++) {
         bench_check(n_cases < CASES_MAX);
-        loops[n_cases] = (Loop){.rig = rig, .random = random, .dependent = dependent, .state = 1};
+        loops[n_cases] = (Loop){.rig = rig, .random = random, .state = 1};
         cases[n_cases] = (BenchCase){
             .subject = rungs[i].name,
             .params = bench_text("\"op\": \"%s\", \"kind\": \"%s\", \"n\": %zu, \"region\": \"%s\", \"addresses\": \"%s\"",
                                  store ? "store" : "load", rig->map->ram ? "ram" : "mmio", rig->map->n,
                                  random ? "random" : "same", dependent ? "dependent" : "independent"),
-            .run = store ? rungs[i].stores : rungs[i].loads,
+            .run = store ? rungs[i].stores : dependent ? rungs[i].chain : rungs[i].loads,
             .arg = &loops[n_cases],
             .batch = 20000,
             .count = 20000,
@@ -306,7 +314,7 @@ int main(int argc, char **argv)
 
     bench_init(argc, argv, "dispatch");
     bench_pin(0);
-    urcu_memb_register_thread();
+    bench_check(memory_thread_register() == 0); /* with the liburcu of the rung rcu-array, too */
     for (i = 0; i < SIZES; i++) {
         for (ram = 0; ram < 2; ram++) {
             Rig *rig = rigs[i][ram] = rig_new(sizes[i], ram);
@@ -327,6 +335,6 @@ int main(int argc, char **argv)
         rig_free(rigs[i][0]);
         rig_free(rigs[i][1]);
     }
-    urcu_memb_unregister_thread();
+    bench_check(memory_thread_unregister() == 0);
     return 0;
 }

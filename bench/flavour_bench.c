@@ -125,7 +125,7 @@ static double waits(const char *readers, uint64_t ns, bool busy)
         at = next;
     }
     bench_check(!busy || __atomic_load_n(&reader_pairs, __ATOMIC_RELAXED) > pairs_before);
-    bench_emit("urcu-" NAME, bench_text("\"op\": \"wait\", \"readers\": \"%s\"", readers), "time", "ns/op", &series);
+    bench_emit("urcu-" NAME, bench_text("\"readers\": \"%s\"", readers), "grace period", "ns", &series);
     return 1000.0 * (double)(__atomic_load_n(&reader_pairs, __ATOMIC_RELAXED) - pairs_before) / (double)(at - begin);
 }
 
