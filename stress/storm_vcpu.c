@@ -174,11 +174,10 @@ static void one_access(StormThread *t, StormSpace *space, hwaddr addr)
         }
         if (space->has_memory) {
             to_scratch(t, &a);
+            if (is_bare_memory(space, a.addr)) {
+                return; /* beside a device that covers less than a page */
+            }
         }
-    }
-    if (t->accesses % 16) {
-        storm_access(t, space, &a);
-        return;
     }
     if (t->accesses % 16 == 0 && !a.is_write) {
         uint64_t start = storm_clock_ns();
