@@ -128,8 +128,12 @@ int address_space_find_staged(AddressSpace *as, hwaddr addr, MemoryRegionSection
 int address_space_foreach(int (*fn)(AddressSpace *as, void *arg), void *arg)
 {
     Space *space;
-    int ret = txn_enter();
+    int ret;
 
+    if (!fn) {
+        return -EINVAL;
+    }
+    ret = txn_enter();
     if (ret < 0) {
         return ret;
     }

@@ -256,6 +256,16 @@ TEST_F(Space, AViewLeftAndFoundAgainInATransactionKnowsWhatChangedMeanwhile)
     }
 }
 
+TEST_F(Space, ForeachWithoutAFunctionIsRefused)
+{
+    MemoryRegion root;
+    ASSERT_EQ(0, memory_region_init(&root, "root", UINT64_MAX));
+    EXPECT_EQ(-EINVAL, address_space_foreach(nullptr, nullptr));
+    EXPECT_EQ(-EINVAL, memory_region_foreach_child(&root, nullptr, nullptr));
+    ASSERT_EQ(0, memory_region_destroy(&root));
+    ASSERT_EQ(0, memory_region_quiesce(&root));
+}
+
 TEST_F(Space, AnEmptySpaceHasAViewToo)
 {
     MemoryRegion nothing;
