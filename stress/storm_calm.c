@@ -92,7 +92,8 @@ bool storm_calm(void)
     for (unsigned i = 0; i < 1000; i++) {
         memory_reclaim();
         memory_get_stats(&end);
-        if (!hot_alive() && end.regions <= storm.start.regions && !end.retired_bytes) {
+        if (!hot_alive() && end.regions <= storm.start.regions && !end.retired_bytes &&
+            end.pinned_bytes <= storm.start.pinned_bytes) {
             break;
         }
         usleep(10000);
