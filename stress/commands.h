@@ -17,5 +17,6 @@ int flat_main(int argc, char **argv);
 int check_main(int argc, char **argv);
 int replay_main(int argc, char **argv);
 int storm_main(int argc, char **argv);
+extern const char storm_options[]; /* for `storm --help`: a line each */
 
 #endif

@@ -19,6 +19,7 @@ struct Command {
     const char *name;
     const char *arguments;
     const char *help;
+    const char *options; /* for --help; NULL: there are none but those in arguments */
     int (*run)(int argc, char **argv);
 };
 
@@ -27,13 +28,13 @@ static int version_main(int argc, char **argv);
 
 /* .ci/run asks `flatview help` which of these exist, so a name stands first on its line. */
 static const struct Command commands[] = {
-    { "check", "FILE...", "compare the views of each map with the recorded ones", check_main },
-    { "flat", "FILE", "print the flat views of a map, as `info mtree -f`", flat_main },
-    { "help", "", "list the commands", help_main },
-    { "replay", "[--each] FILE...", "lead a machine through the steps of a scenario", replay_main },
-    { "storm", "[OPTION...]", "access a map while it changes, and judge every answer", storm_main },
-    { "tree", "[-D] FILE", "print the tree of a map, as `info mtree`", tree_main },
-    { "version", "", "print the version of the library", version_main },
+    { "check", "FILE...", "compare the views of each map with the recorded ones", NULL, check_main },
+    { "flat", "FILE", "print the flat views of a map, as `info mtree -f`", NULL, flat_main },
+    { "help", "", "list the commands", NULL, help_main },
+    { "replay", "[--each] FILE...", "lead a machine through the steps of a scenario", NULL, replay_main },
+    { "storm", "[OPTION...]", "access a map while it changes, and judge every answer", storm_options, storm_main },
+    { "tree", "[-D] FILE", "print the tree of a map, as `info mtree`", NULL, tree_main },
+    { "version", "", "print the version of the library", NULL, version_main },
 };
 static const size_t command_count = sizeof(commands) / sizeof(commands[0]);
 
@@ -41,9 +42,19 @@ static int help_main(int argc, char **argv)
 {
     (void)argc;
     (void)argv;
-    printf("usage: flatview COMMAND [ARGUMENT...]\n\n");
+    printf("usage: flatview COMMAND [ARGUMENT...]\n"
+           "       flatview COMMAND --help\n\n");
     for (size_t i = 0; i < command_count; i++) {
         printf("  %-8s %-24s %s\n", commands[i].name, commands[i].arguments, commands[i].help);
+    }
+    return EXIT_OK;
+}
+
+static int command_help(const struct Command *command)
+{
+    printf("usage: flatview %s %s\n\n  %s\n", command->name, command->arguments, command->help);
+    if (command->options) {
+        printf("\n%s", command->options);
     }
     return EXIT_OK;
 }
@@ -85,6 +96,17 @@ static int become_sabotaged(char **argv)
 }
 #endif
 
+/* Output that was lost must not look like output that was empty. */
+static int finish(int status)
+{
+    errno = 0;
+    if ((fflush(stdout) != 0 || ferror(stdout)) && status != EXIT_UNUSABLE) { /* with that a cause was given already */
+        fprintf(stderr, "flatview: standard output: %s\n", strerror(errno ? errno : EIO));
+        return status == EXIT_OK ? EXIT_UNUSABLE : status;
+    }
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "help";
@@ -99,7 +121,8 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < command_count; i++) {
         if (strcmp(name, commands[i].name) == 0) {
-            return commands[i].run(argc - 1, argv + 1);
+            return finish(argc == 3 && strcmp(argv[2], "--help") == 0 ? command_help(&commands[i])
+                                                                      : commands[i].run(argc - 1, argv + 1));
         }
     }
     fprintf(stderr, "flatview: no command '%s'; `flatview help` lists them\n", name);

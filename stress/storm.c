@@ -59,6 +59,16 @@ typedef struct Options {
     bool json, quiet;
 } Options;
 
+const char storm_options[] =
+    "  --machine FILE    the map, .topo or .mtree, in place of the PC that is built in\n"
+    "  --seconds N       how long it blows; 10 unless said\n"
+    "  --vcpus N         threads that access; 2\n"
+    "  --writers N       threads that change the map; 2\n"
+    "  --seed N          of the decisions, not of the schedule; 1\n"
+    "  --json            the result as one JSON object\n"
+    "  --quiet           the last line only\n"
+    "  --sabotage NAME   break a rule of the library on purpose: must end with status 1; `list` prints the names\n";
+
 static Options options = { .seconds = 10, .vcpus = 2, .writers = 2, .seed = 1 };
 
 uint64_t storm_clock_ns(void)

@@ -179,6 +179,12 @@ def check_install(tap):
                      [f'status {done.returncode}', done.stdout, done.stderr])
 
 
+def check_command(tap):
+    done = subprocess.run([sys.executable, os.path.join(HERE, 'command.py'), '/bin/true'], capture_output=True, text=True)
+    tap.case('command fails on a silent one', [] if done.returncode == 1 and 'not ok 1 - help' in done.stdout else
+             [f'status {done.returncode}', done.stdout])
+
+
 def check_googletest(tap, program):
     for case in ('FailsOnAWrongExpectation', 'FailsOnAnAbort', 'FailsOnASegmentationFault'):
         done = subprocess.run([program, f'--gtest_filter=Harness.{case}'], capture_output=True)
@@ -222,6 +228,7 @@ def main():
     for script in BAD:
         check_script(tap, script)
     check_install(tap)
+    check_command(tap)
     check_googletest(tap, sys.argv[1])
     check_tally(tap)
     return tap.end()
