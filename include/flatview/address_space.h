@@ -5,6 +5,8 @@
  * Accesses take no lock, no reference count and make no store to a shared line. One call uses one view throughout
  * (ORDERING: R1); a call that starts after a commit returned sees it or something newer (R3).
  *
+ * @as has been initialised and not destroyed. The accesses do not check it, for that would cost each of them.
+ *
  * What an access means, for every function below (source: QEMU's access rules; differences in docs/CAVEATS.md):
  * - It is cut where the answering range changes; parts are carried out in ascending order; their results are OR-ed.
  * - Nothing there: MEMTX_DECODE_ERROR. Read-only and written, or write-only and read: MEMTX_ACCESS_ERROR.

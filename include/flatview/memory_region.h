@@ -14,7 +14,8 @@
  * Effect:  inside a transaction, staged until memory_transaction_commit(); outside, published when the call returns.
  * Return:  0, or a negative errno with nothing changed. Besides what a function names: -EINVAL for a region that was
  *          never initialised or was destroyed, -ENOMEM, -EAGAIN as configured in memory_stats.h, and outside a
- *          transaction whatever a listener refused with.
+ *          transaction what memory_transaction_commit() would return: -E2BIG for a view that is too large or too deep,
+ *          as one that would contain itself, or whatever a listener refused with.
  *
  * A size is in bytes; UINT64_MAX stands for 2^64, as in QEMU; 0 is a region that shows nothing.
  */
@@ -378,7 +379,8 @@ FLATVIEW_API int memory_region_get_fd(const MemoryRegion *mr);        /* -1 unle
 
 /**
  * memory_region_foreach_child() - children, topmost first (priority, then latest added)
- * @fn: may not change the topology; returns non-zero to stop
+ * @fn: returns non-zero to stop. May not change the topology: -EBUSY, but inside a transaction of this thread, where it
+ *      is not refused, it derails the walk
  *
  * Context: any thread but a listener callback (-EBUSY).
  * Locking: holds the topology lock around the calls.

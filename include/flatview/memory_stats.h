@@ -52,8 +52,11 @@ FLATVIEW_API int memory_set_reclaim_limit(uint64_t bytes, MemoryReclaimPolicy po
 /**
  * memory_reclaim() - wait for readers once and free what that allows, release functions included
  *
+ * A release function that another thread has begun to run is not waited for: memory_region_quiesce() does that.
+ *
  * Context: outside read sections, transactions, listeners and foreach callbacks: else -EDEADLK. With no lock held that a
  *          reader may want.
+ * Return:  0, -EDEADLK.
  */
 FLATVIEW_API int memory_reclaim(void);
 

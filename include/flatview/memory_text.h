@@ -16,8 +16,9 @@ FLATVIEW_BEGIN_DECLS
  * @show_disabled: as `info mtree -D`
  *
  * Context: any thread but a listener callback (-EBUSY). Locking: the topology lock. Owners are not printed.
- * Return:  0, -ENOMEM, -EIO if @out reports an error, -E2BIG if regions lie within regions, or aliases lead to aliases,
- *          more than 1024 deep; what was printed until then stands.
+ * Return:  0, -ENOMEM, -EIO if @out reports an error (it is not flushed: what is in its buffer has not failed yet),
+ *          -E2BIG if regions lie within regions, or aliases lead to aliases, more than 1024 deep; what was printed until
+ *          then stands.
  * Since:   0.1, as all here.
  */
 FLATVIEW_API int memory_print_tree(FILE *out, bool show_disabled);
