@@ -230,7 +230,7 @@ bool fields_dec(Fields *f, const char *what, uint64_t max, uint64_t *ret)
 bool fields_int(Fields *f, const char *what, int32_t *ret)
 {
     const char *word;
-    uint64_t value;
+    uint64_t value = 0;
     bool negative;
 
     if (!fields_word(f, what, &word)) {

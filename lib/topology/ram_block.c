@@ -117,7 +117,7 @@ int ram_block_new_file(const char *path, uint64_t size, RamBlock **ret_block)
 {
     uint64_t mapped;
     struct stat st;
-    RamBlock *block;
+    RamBlock *block = NULL;
     int fd, ret;
 
     if (!path || !whole_pages(size, &mapped)) {
