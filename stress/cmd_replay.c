@@ -2,9 +2,9 @@
 /*
  * cmd_replay.c - `flatview replay [--each] FILE...`: one machine led through the steps of a scenario.
  *
- * After each step three accounts of every address space must agree: the recorded ranges, the published view, and mirrors
- * that know only what listeners were told; and flatview_diff() must turn the view before the step into the one after.
- * With --each every single call is a commit, and mirrors and views must agree after each of them.
+ * After each step three accounts of every address space must agree: the recorded ranges, the published view, and
+ * mirrors that know only what listeners were told; and flatview_diff() must turn the view before the step into the one
+ * after. With --each every single call is a commit, and mirrors and views must agree after each of them.
  */
 #include "commands.h"
 

@@ -74,7 +74,8 @@ static int compare_range(const MemoryRegionSection *section, void *arg)
 
 static bool compare_view(const Machine *m, const TopoView *v, const FlatView *view, char *buf, size_t len)
 {
-    struct Compare c = { m, m->topo->ranges + v->first_range, m->topo->ranges + v->first_range + v->n_ranges, buf, len };
+    const TopoRange *first = m->topo->ranges + v->first_range;
+    struct Compare c = { m, first, first + v->n_ranges, buf, len };
     const MemoryRegion *root = flatview_root(view);
     const MemoryRegion *recorded = v->root == TOPO_NONE ? NULL : &m->regions[v->root]->mr;
 

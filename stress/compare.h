@@ -8,9 +8,9 @@
 #include "machine.h"
 
 /*
- * Every recorded view: its root, its ranges one by one with region, offset, flags and dirty mask, and who shares it: spaces
- * with the same recorded view have one FlatView, spaces with different ones have two. False with the first difference in
- * @buf. Not while another thread changes the machine.
+ * Every recorded view: its root, its ranges one by one with region, offset, flags and dirty mask, and who shares it:
+ * spaces with the same recorded view have one FlatView, spaces with different ones have two. False with the first
+ * difference in @buf. Not while another thread changes the machine.
  */
 bool compare_views(const Machine *machine, char *buf, size_t len);
 

@@ -2,9 +2,9 @@
 /*
  * input.c - text files that nobody vouches for.
  *
- * Invariant: what leaves here as a line is at most INPUT_MAX_LINE bytes of printable text or UTF-8, ended by a newline in
- * the file, and every number that leaves here is within the bounds its caller stated. So memory and time of a reader are
- * bounded by INPUT_MAX_BYTES, whatever counts the file claims.
+ * Invariant: what leaves here as a line is at most INPUT_MAX_LINE bytes of printable text or UTF-8, ended by a newline
+ * in the file, and every number that leaves here is within the bounds its caller stated. So memory and time of a reader
+ * are bounded by INPUT_MAX_BYTES, whatever counts the file claims.
  */
 #include "input.h"
 
@@ -194,8 +194,9 @@ bool fields_size(Fields *f, const char *what, uint64_t *ret)
 {
     static const char whole[] = "10000000000000000";
     const char *word = f->at;
+    size_t len = word ? strcspn(word, " ") : 0;
 
-    if (word && strncmp(word, whole, strlen(whole)) == 0 && (word[strlen(whole)] == ' ' || word[strlen(whole)] == '\0')) {
+    if (len == strlen(whole) && memcmp(word, whole, len) == 0) {
         *ret = UINT64_MAX;
         return fields_word(f, what, &word);
     }

@@ -57,8 +57,8 @@ typedef struct Fields {
 bool fields_word(Fields *f, const char *what, const char **ret);
 bool fields_hex(Fields *f, const char *what, uint64_t max, uint64_t *ret);
 bool fields_dec(Fields *f, const char *what, uint64_t max, uint64_t *ret);
-/* Bytes in hex up to 10000000000000000, which is UINT64_MAX in *ret as in the library's API. UINT64_MAX itself, which the
-   API cannot say, is refused. */
+/* Bytes in hex up to 10000000000000000, which is UINT64_MAX in *ret as in the library's API. UINT64_MAX itself, which
+   the API cannot say, is refused. */
 bool fields_size(Fields *f, const char *what, uint64_t *ret);
 bool fields_int(Fields *f, const char *what, int32_t *ret);
 bool fields_rest(Fields *f, const char *what, const char **ret);

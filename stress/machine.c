@@ -2,8 +2,8 @@
 /*
  * machine.c - carries out steps (step.h) on live regions.
  *
- * Invariant: regions[] and spaces[] name, by index in topo, exactly the objects that this machine owns; made regions enter
- * them only when the step that made them is committed. A failed step destroys what it made and nothing else.
+ * Invariant: regions[] and spaces[] name, by index in topo, exactly the objects that this machine owns; made regions
+ * enter them only when the step that made them is committed. A failed step destroys what it made and nothing else.
  */
 #include "machine.h"
 
@@ -267,8 +267,8 @@ static bool do_each_op(Change *c)
 }
 
 /*
- * Regions that go with no space are destroyed in the transaction that unmaps them, which is how a device leaves; where a
- * space goes as well, that must come first and cannot be inside, so its regions follow in finish().
+ * Regions that go with no space are destroyed in the transaction that unmaps them, which is how a device leaves; where
+ * a space goes as well, that must come first and cannot be inside, so its regions follow in finish().
  */
 static bool do_all_ops(Change *c)
 {

@@ -35,8 +35,8 @@ struct MachineOptions {
     /* How an I/O region answers. NULL, or a return of NULL: it is a reservation. */
     const MemoryRegionOps *(*io_ops)(const TopoRegion *topo, const MachineOptions *options);
     const MemoryRegionOps *rom_ops; /* of ROM devices; NULL: an error to every access that calls back */
-    /* Make a region with TOPO_RAM among its flags (the others say which sort): the return of an init function. NULL: the
-       library allocates. */
+    /* Make a region with TOPO_RAM among its flags (the others say which sort): the return of an init function. NULL:
+       the library allocates. */
     int (*init_ram)(MachineRegion *region, const TopoRegion *topo, const MachineOptions *options);
     void (*region_released)(MachineRegion *region); /* just before it is freed; any thread; may be NULL */
     void (*space_released)(MachineSpace *space);
@@ -66,9 +66,9 @@ struct Machine {
 void machine_init(Machine *machine, const MachineOptions *options);
 
 /*
- * Turn the machine into @topo, in one transaction (or op by op, see MachineWatch). @topo must outlive it. On failure, with
- * @err naming the line in @topo, the machine is what it was; only op by op it is something between, good for nothing but
- * machine_fini().
+ * Turn the machine into @topo, in one transaction (or op by op, see MachineWatch). @topo must outlive it. On failure,
+ * with @err naming the line in @topo, the machine is what it was; only op by op it is something between, good for
+ * nothing but machine_fini().
  */
 bool machine_become(Machine *machine, const TopoFile *topo, const MachineWatch *watch, InputError *err);
 

@@ -2,8 +2,8 @@
 /*
  * mirror.c - checks each event against what was told before, and against the view that R8 promises at that moment.
  *
- * Invariant: without a fault, sections is the sum of all events so far. The first fault stays; what follows it is noise.
- * Runs under the topology lock, which is also what guards it.
+ * Invariant: without a fault, sections is the sum of all events so far. The first fault stays; what follows it is
+ * noise. Runs under the topology lock, which is also what guards it.
  */
 #include "mirror.h"
 
@@ -15,7 +15,8 @@ static void fault(Mirror *m, const char *event, const MemoryRegionSection *secti
     char text[SECTION_TEXT];
 
     if (!m->fault[0]) {
-        snprintf(m->fault, sizeof(m->fault), "%s: %s %s: %s", m->listener.name, event, section_text(section, text), what);
+        snprintf(m->fault, sizeof(m->fault), "%s: %s %s: %s", m->listener.name, event, section_text(section, text),
+                 what);
     }
 }
 
@@ -66,10 +67,12 @@ static void span_add(MemoryListener *listener, const MemorySpan *span)
     Mirror *m = container_of(listener, Mirror, listener);
 
     for (size_t i = 0; i < span->n_new; i++) {
-        if (span->new_sections[i].offset_within_address_space < span->first || span->new_sections[i].last > span->last) {
-            fault(m, "add", &span->new_sections[i], "outside its span");
+        const MemoryRegionSection *section = &span->new_sections[i];
+
+        if (section->offset_within_address_space < span->first || section->last > span->last) {
+            fault(m, "add", section, "outside its span");
         }
-        put(m, &span->new_sections[i]);
+        put(m, section);
     }
 }
 

@@ -5,14 +5,15 @@
  * The text is a printout, not a description: much is left out. What is put in its place, so that the map prints as the
  * same text again and shows in its views what QEMU showed wherever the text allows:
  *
- * - Whether an `i/o` region answers or only contains is not printed. What is 2^64 bytes large is taken for a container; of
- *   the rest, the root of an address space for a device that answers, any other with contents for a container, without for
- *   a device: of each sort the more frequent in the captures (tests/oracle), and wrong for some.
+ * - Whether an `i/o` region answers or only contains is not printed. What is 2^64 bytes large is taken for a container;
+ *   of the rest, the root of an address space for a device that answers, any other with contents for a container,
+ *   without for a device: of each sort the more frequent in the captures (tests/oracle), and wrong for some.
  * - A disabled region has no line, but its contents do. Lines that no printed region can contain, for their depth or
  *   their order, are put into a disabled container.
  * - Alias targets are named, not identified. See mtree_bind.c.
  * - Sizes 0 and 1 print alike; an alias of that size is empty, as QEMU's are, anything else is one byte.
- * - Which of two siblings of equal priority is on top is printed only if they start together; otherwise the later start is.
+ * - Which of two siblings of equal priority is on top is printed only if they start together; otherwise the later start
+ *   is.
  * - That an alias is read-only, dirty-log masks and coalesced ranges are not printed; owners are not kept.
  */
 #ifndef FLATVIEW_STRESS_MTREE_H

@@ -2,9 +2,9 @@
 /*
  * mtree_bind.c - which section an alias means.
  *
- * QEMU prints a section for each distinct target, in the order in which it first meets them, depth first; so, read in that
- * order, an alias means a section that was introduced before it, or the next one. Where several fit by name, type and size,
- * the latest is taken.
+ * QEMU prints a section for each distinct target, in the order in which it first meets them, depth first; so, read in
+ * that order, an alias means a section that was introduced before it, or the next one. Where several fit by name and
+ * type, the window decides by its size; then the next one, then the latest.
  *
  * Invariant: the map prints its sections in the order of the text. For that, a section that no printed alias introduces
  * in its turn (the alias is disabled) gets a disabled alias of no size in the right place.
@@ -65,8 +65,8 @@ static bool fits(const Mtree *t, const MtreeLine *alias, const MtreeTree *sectio
     return !root || root->hidden || root->kind == alias->kind;
 }
 
-/* How well they go together: best is a window of the whole target, worst one beyond it; and a window of the tree that the
-   alias stands in, which exists, is less likely than one of another. */
+/* How well they go together: best is a window of the whole target, worst one beyond it; and a window of the tree that
+   the alias stands in, which exists, is less likely than one of another. */
 static int affinity(const Mtree *t, const MtreeLine *alias, const MtreeTree *section)
 {
     uint64_t size = section->root == TOPO_NONE ? UINT64_MAX : t->lines[section->root].size;
@@ -124,7 +124,8 @@ static bool bind_alias(Binder *b, MtreeLine *alias)
             return true;
         }
     }
-    return input_fail(b->err, alias->line, "alias target '%.80s': no section of that name and type", last ? last : text);
+    return input_fail(b->err, alias->line, "alias target '%.80s': no section of that name and type",
+                      last ? last : text);
 }
 
 /* ---- sections out of turn ---- */

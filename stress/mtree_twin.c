@@ -2,8 +2,8 @@
 /*
  * mtree_twin.c - which regions were printed more than once.
  *
- * A target that also stands in a tree is printed there and in its own section, with all its contents. It is one region, and
- * views merge its pieces only if the map knows.
+ * A target that also stands in a tree is printed there and in its own section, with all its contents. It is one region,
+ * and views merge its pieces only if the map knows.
  *
  * Invariant: two sections never end up as one region, or the map would print one section too few.
  */
@@ -138,8 +138,9 @@ static void find_all(Twins *w)
         more = false;
         for (uint32_t i = 0; i < w->tree->n_sections; i++) {
             const MtreeTree *s = &w->tree->sections[i];
+            bool open = s->root != TOPO_NONE && s->twin == TOPO_NONE;
 
-            if (s->root != TOPO_NONE && s->twin == TOPO_NONE && !w->tree->lines[s->root].hidden && !w->extended[s->root]) {
+            if (open && !w->tree->lines[s->root].hidden && !w->extended[s->root]) {
                 more = find_twin(w, i) || more;
             }
         }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sections.c - the simplest thing that can hold a view: a sorted array. It is the judge, so it shares nothing with what it
- * judges.
+ * sections.c - the simplest thing that can hold a view: a sorted array. It is the judge, so it shares nothing with what
+ * it judges.
  */
 #include "sections.h"
 

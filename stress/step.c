@@ -3,10 +3,10 @@
  * step.c - which regions stay themselves, and which calls make up the difference.
  *
  * Invariant: carried out in order, no op of a step is refused for the state it meets: whatever leaves a container or
- * changes its place among its siblings is taken out before anything is put in, aliases only exist between their target's
- * making and its destruction, and a region is put in complete. Sibling order, which only "added last is on top" can
- * make, comes out as recorded because each group of equal priority is kept from its bottom up as long as it is in order,
- * and everything above the first newcomer is put in again.
+ * changes its place among its siblings is taken out before anything is put in, aliases only exist between their
+ * target's making and its destruction, and a region is put in complete. Sibling order, which only "added last is on
+ * top" can make, comes out as recorded because each group of equal priority is kept from its bottom up as long as it is
+ * in order, and everything above the first newcomer is put in again.
  */
 #include "step.h"
 
@@ -161,8 +161,8 @@ static bool op(Step *s, StepKind kind, uint32_t index)
 }
 
 /*
- * Which children may stay where they are; stays[] is by region of after. place[] numbers the siblings in before from the
- * bottom up.
+ * Which children may stay where they are; stays[] is by region of after. place[] numbers the siblings in before from
+ * the bottom up.
  */
 static bool find_staying(const Step *s, bool *stays)
 {

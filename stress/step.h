@@ -9,7 +9,7 @@
 
 #include "topo.h"
 
-/* In the order in which they stand in Step.ops. The index is that of a region in `after`, unless the comment differs. */
+/* In the order in which they stand in Step.ops. The index is that of a region in `after`, unless it says otherwise. */
 typedef enum StepKind {
     STEP_ADD_SPACE, /* a space in after */
     STEP_DEL,       /* a region in before */

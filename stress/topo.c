@@ -149,7 +149,8 @@ static bool read_number(Fields *f, size_t expected)
     if (!fields_dec(f, "N", TOPO_NONE - 1, &n)) {
         return false;
     }
-    return n == expected || input_fail(f->err, f->line, "number %llu where %zu is due", (unsigned long long)n, expected);
+    return n == expected ||
+           input_fail(f->err, f->line, "number %llu where %zu is due", (unsigned long long)n, expected);
 }
 
 TopoSpace *topo_add_space(TopoFile *topo, unsigned long line, InputError *err)

@@ -2,10 +2,11 @@
 /*
  * topo.h - a machine's memory map as plain data: regions, address spaces and, if recorded, the views they give.
  *
- * Two readers fill it, topo_read() from the complete `.topo` form and mtree_read() from the text of QEMU's `info mtree`.
- * Whoever gets a TopoFile may rely on this: every index is valid or TOPO_NONE; a container stands before its contents and
- * is no alias; siblings are linked topmost first with descending priorities; containers are nested, and aliases lead on to
- * aliases, at most TOPO_MAX_DEPTH deep; recorded ranges are disjoint, ascending and of regions that terminate.
+ * Two readers fill it, topo_read() from the complete `.topo` form and mtree_read() from the text of QEMU's `info
+ * mtree`. Whoever gets a TopoFile may rely on this: every index is valid or TOPO_NONE; a container stands before its
+ * contents and is no alias; siblings are linked topmost first with descending priorities; containers are nested, and
+ * aliases lead on to aliases, at most TOPO_MAX_DEPTH deep; recorded ranges are disjoint, ascending and of regions that
+ * terminate.
  */
 #ifndef FLATVIEW_STRESS_TOPO_H
 #define FLATVIEW_STRESS_TOPO_H
@@ -16,8 +17,8 @@
 
 #define TOPO_NONE UINT32_MAX
 #define TOPO_ID_MAX ((uint64_t)1 << 63)
-/* Containers within each other, aliases of aliases. A view that shows more is refused anyway (-E2BIG); this keeps the time
-   that any file can cost proportional to its size. */
+/* Containers within each other, aliases of aliases. A view that shows more is refused anyway (-E2BIG); this keeps the
+   time that any file can cost proportional to its size. */
 #define TOPO_MAX_DEPTH 512u
 /* Spaces are few in any machine, and the library looks through them all when one is made. */
 #define TOPO_MAX_SPACES 16384u

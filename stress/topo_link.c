@@ -2,8 +2,8 @@
 /*
  * topo_link.c - from lines that are each well-formed to a map that holds together.
  *
- * Invariant: after topo_link() everything that topo.h promises is true. Nothing here recurses, and every step is O(log n)
- * or amortised O(1): a file cannot make its reader slow.
+ * Invariant: after topo_link() everything that topo.h promises is true. Nothing here recurses, and every step is O(log
+ * n) or amortised O(1): a file cannot make its reader slow.
  */
 #include "topo.h"
 
@@ -113,8 +113,9 @@ static bool link_container(TopoFile *topo, uint32_t index, uint32_t around, Inpu
 }
 
 /*
- * Chains of aliases end. That a container is shown inside itself is no fault: real machines alias windows of the bus that
- * they stand on (arm/cheetah); whether that ends as well depends on the windows, which is for the renderer to find out.
+ * Chains of aliases end. That a container is shown inside itself is no fault: real machines alias windows of the bus
+ * that they stand on (arm/cheetah); whether that ends as well depends on the windows, which is for the renderer to find
+ * out.
  */
 bool topo_check_aliases(const TopoFile *topo, InputError *err)
 {

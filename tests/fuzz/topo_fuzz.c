@@ -2,8 +2,8 @@
 /*
  * topo_fuzz.c - both readers of maps, fed with damaged ones.
  *
- * With -DFLATVIEW_LIBFUZZER it is a target for clang's -fsanitize=fuzzer. Otherwise it is its own driver: it damages the
- * files named on the command line, with a fixed seed, for so many rounds, so that every run does the same:
+ * With -DFLATVIEW_LIBFUZZER it is a target for clang's -fsanitize=fuzzer. Otherwise it is its own driver: it damages
+ * the files named on the command line, with a fixed seed, for so many rounds, so that every run does the same:
  *
  *     topo_fuzz ROUNDS FILE...
  *
@@ -109,7 +109,8 @@ static size_t damage(char *text, size_t len, size_t room)
 {
     static const char *const words[] = {
         "0", "-", "1", "-1", "10000000000000000", "ffffffffffffffff", "9223372036854775808", "18446744073709551616",
-        "2147483648", "\n", " ", "  ", "etm---o--b", "region", "as", "view", "range", " @", "alias ", "[disabled]", "\0",
+        "2147483648", "\n", " ", "  ", "etm---o--b", "region", "as", "view", "range", " @", "alias ", "[disabled]",
+        "\0",
     };
     size_t at = (size_t)draw(len), from, n;
     const char *word;

@@ -166,12 +166,13 @@ def damaged(text):
     yield 'read mode of a range', changed('range', 6, swap('o', 2))
     yield 'root of a view', changed('view', 2, lambda f: '-' if f != '-' else None)
     yield 'view of a space', changed('as', 3, lambda f: '0' if f != '0' else None)
-    yield 'offset of a region', changed('region', 3, lambda f: f'{int(f, 16) + 0x1000:x}' if 0 < int(f, 16) < 1 << 40 else None)
+    yield 'offset of a region', changed('region', 3, lambda f: f'{int(f, 16) + 0x1000:x}' if int(f, 16) else None)
     yield 'dirty mask of a region', changed('region', 9, lambda f: f'{int(f, 16) ^ 1:x}' if f != '0' else None)
     last = max(number for number, line in enumerate(lines) if line.startswith('range '))
     view = max(number for number, line in enumerate(lines[:last]) if line.startswith('view '))
     head, count = lines[view].rsplit(' ', 1)
-    yield 'a range too few', '\n'.join(lines[:view] + [f'{head} {int(count) - 1}'] + lines[view + 1:last] + lines[last + 1:])
+    lines[view] = f'{head} {int(count) - 1}'
+    yield 'a range too few', '\n'.join(lines[:last] + lines[last + 1:])
 
 
 def part_teeth(tap, flatview):
@@ -198,16 +199,16 @@ def hostile():
     space = 'as 0 0 - m\n'
     yield 'RAM of 2^64 bytes', region(0, '-', 0, whole, ram), 2, ':2: r0: RAM: '
     yield 'more RAM than addresses', ''.join(region(i, '-', 0, 1 << 46, ram) for i in range(9)), 2, ':'
-    yield 'a bus that shows its own place', (region(0, '-', 0, 0x10000) + region(1, 0, 0x1000, 0x1000, alias=0, alias_offset=0x1000)
-                                             + space), 2, ':3: r1: add_subregion: '
-    yield 'a bus that shows itself shifted', (region(0, '-', 0, 1 << 40) + region(1, 0, 0, 1 << 40, alias=0, alias_offset=1)
+    bus, alias = region(0, '-', 0, 0x10000), region(1, 0, 0x1000, 0x1000, 'e-----o---', 0, 0x1000)
+    yield 'a bus that shows its own place', bus + alias + space, 2, ':3: r1: add_subregion: '
+    yield 'a bus that shows itself shifted', (region(0, '-', 0, 1 << 40) + region(1, 0, 0, 1 << 40, 'e-----o---', 0, 1)
                                               + space), 2, ':3: r1: add_subregion: '
     yield 'the same, disabled', (region(0, '-', 0, 0x10000) + region(1, 0, 0x1000, 0x1000, '------o---', 0, 0x1000)
                                  + space), 0, ''
     yield 'a window of a bus on the bus', (region(0, '-', 0, 0x10000) + region(1, 0, 0, 0x1000, io)
                                            + region(2, 0, 0x1000, 0x1000, alias=0) + space), 0, ''
-    yield 'containers 511 deep', (region(0, '-', 0, 0x1000) + ''.join(region(i, i - 1, 0, 0x1000) for i in range(1, 512))
-                                  + space), (0, 2), ''
+    deep = ''.join(region(i, i - 1, 0, 0x1000) for i in range(1, 512))
+    yield 'containers 511 deep', region(0, '-', 0, 0x1000) + deep + space, (0, 2), ''
     yield 'aliases 511 long', (region(511, '-', 0, 0x1000, io) + ''.join(region(i, '-', 0, 0x1000, alias=i + 1)
                                                                          for i in range(511)) + space), (0, 2), ''
     doubling = region(1, '-', 0, 0x1000, io)
@@ -218,7 +219,8 @@ def hostile():
         doubling += (region(top, '-', 0, whole) + region(top + 1, top, 0, size, alias=below)
                      + region(top + 2, top, size, size, alias=below))
     yield 'aliases that double 40 times', doubling + f'as 0 {top} - m\n', 2, ': transaction: commit: '
-    yield 'spaces beyond number', region(0, '-', 0, whole) + ''.join(f'as {i} 0 - m\n' for i in range(16385)), 2, ':16387: more '
+    spaces = ''.join(f'as {i} 0 - m\n' for i in range(16385))
+    yield 'spaces beyond number', region(0, '-', 0, whole) + spaces, 2, ':16387: more '
     yield '30,000 devices on a bus', region(0, '-', 0, whole) + ''.join(region(i, 0, 16 * i, 8, io)
                                                                         for i in range(1, 30001)) + space, 0, ''
     yield '30,000 devices on one address', region(0, '-', 0, whole) + ''.join(region(i, 0, 0, whole, io)
