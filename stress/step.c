@@ -27,7 +27,10 @@ static bool same_object(const Step *s, const TopoRegion *before, const TopoRegio
     if (ram && (after->size > before->size || (before->flags & ~after->flags & TOPO_READONLY))) {
         return false; /* RAM keeps its size, ROM stays ROM */
     }
-    return before->alias == (after->alias == TOPO_NONE ? TOPO_NONE : s->origin[after->alias]);
+    if (before->alias == TOPO_NONE || after->alias == TOPO_NONE) {
+        return before->alias == after->alias;
+    }
+    return before->alias == s->origin[after->alias];
 }
 
 /* Fill in origin and fate. An alias is judged after its target, and made after it. */

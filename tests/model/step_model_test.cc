@@ -238,12 +238,12 @@ void Lead(bool each, unsigned seeds, int steps)
 
 TEST(StepModel, LedInTransactionsAsBuiltFromNothing)
 {
-    Lead(false, 150, 30);
+    Lead(false, 400, 30);
 }
 
 TEST(StepModel, LedCallByCallAsBuiltFromNothing)
 {
-    Lead(true, 60, 12);
+    Lead(true, 150, 16);
 }
 
 } // namespace

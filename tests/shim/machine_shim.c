@@ -110,7 +110,7 @@ static void first_difference(const char *led, const char *built, char *ret, size
              (int)strcspn(built + line, "\n"), built + line);
 }
 
-static bool agree(Machine *led, bool became, const TopoFile *topo, char *complaint, size_t len)
+static bool agree(Machine *led, bool became, const InputError *why, const TopoFile *topo, char *complaint, size_t len)
 {
     Machine built;
     InputError err;
@@ -120,7 +120,8 @@ static bool agree(Machine *led, bool became, const TopoFile *topo, char *complai
     could = machine_become(&built, topo, NULL, &err);
     ok = could == became;
     if (!ok) {
-        snprintf(complaint, len, "only one machine can be built: %s", could ? "from nothing" : "step by step");
+        snprintf(complaint, len, "only one machine can be built; the other: line %lu: %s", could ? why->line : err.line,
+                 could ? why->cause : err.cause);
     } else if (could) {
         char *a = print_machine(led), *b = print_machine(&built);
 
@@ -152,7 +153,7 @@ bool machine_shim_lead(const char *const *texts, size_t n, bool each, char *comp
             break;
         }
         became = machine_become(&led, &topos[i], &watch, &err);
-        ok = agree(&led, became, &topos[i], complaint, complaint_len);
+        ok = agree(&led, became, &err, &topos[i], complaint, complaint_len);
         if (ok && became && !mirrors_match(w)) {
             snprintf(complaint, complaint_len, "map %zu: %s", i, w->fault);
             ok = false;
