@@ -19,7 +19,7 @@ typedef struct Version {
 
 struct VtLine {
     MemoryRegion region[VT_REGIONS];
-    uint8_t host[1]; /* host addresses are computed, never followed */
+    uint8_t host[1 << 17]; /* host addresses are computed, never followed */
     Version *version;
     unsigned n_versions, base;
     uint64_t gen;

@@ -20,7 +20,7 @@ enum { VT_REGIONS = 64 };
 
 typedef struct VtRange {
     uint64_t first, last, offset;
-    uint32_t region; /* below VT_REGIONS; odd ones have host memory, which no offset may leave far behind */
+    uint32_t region; /* below VT_REGIONS; odd ones have 128 KiB of host memory */
     uint32_t flags;
 } VtRange;
 
