@@ -46,7 +46,12 @@ FLATVIEW_API FlatView *flatview_ref(FlatView *view);
  */
 FLATVIEW_API void flatview_unref(FlatView *view);
 
-/** flatview_generation() - unique over all views of the process, growing with time; a view never gets another. */
+/**
+ * flatview_generation() - unique over all views of the process; a view never gets another
+ *
+ * A later version has a greater one. A space that turns to a view which exists already (another root's, or the empty one)
+ * may see a smaller one: compare for equality to ask "the same map?".
+ */
 FLATVIEW_API uint64_t flatview_generation(const FlatView *view);
 
 /** flatview_count() - how many ranges. */
