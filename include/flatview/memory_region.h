@@ -129,6 +129,8 @@ struct MemoryRegion {
     size_t n_children, n_enabled_children;
     uint32_t mapped_aliases;     /* aliases of it that are mapped themselves */
     uint32_t io_flags;           /* constant after init: see lib/access */
+    uint32_t hooks;              /* what an access must ask about; read without the lock */
+    uint32_t hooks_wanted;       /* the same when the open transaction has committed */
     uint8_t kind;
     uint8_t state;
     uint8_t dirty_log_mask;

@@ -12,7 +12,7 @@
  *   1. memory that this thread used last;
  *   2. the device that it used last, if that implements just this access, in this byte order;
  *   3. any memory, and any device that implements just this access;
- *   4. whatever has a question attached: from the start, with a view of its own.
+ *   4. whatever has a question attached, a hook of its region among them: from the start, with a view of its own.
  */
 #ifndef FLATVIEW_ACCESS_DISPATCH_H
 #define FLATVIEW_ACCESS_DISPATCH_H
@@ -102,7 +102,7 @@ DISPATCH_INLINE bool dispatch_load_device(AddressSpace *as, hwaddr addr, unsigne
     }
     range = thread_cache.device.range;
     offset += range->offset;
-    if ((range->flags & (fast | order | FLAT_DIRECT_READ)) != (big_endian ? fast | order : fast) ||
+    if ((thread_cache.device.flags & (fast | order | FLAT_DIRECT_READ)) != (big_endian ? fast | order : fast) ||
         (offset & (size - 1))) {
         return false;
     }
@@ -123,7 +123,7 @@ DISPATCH_INLINE bool dispatch_store_device(AddressSpace *as, hwaddr addr, unsign
     }
     range = thread_cache.device.range;
     offset += range->offset;
-    if ((range->flags & (fast | order | FLAT_DIRECT_WRITE | FLAT_READONLY)) !=
+    if ((thread_cache.device.flags & (fast | order | FLAT_DIRECT_WRITE | FLAT_READONLY)) !=
             (big_endian ? fast | order : fast) ||
         (offset & (size - 1))) {
         return false;
@@ -147,7 +147,7 @@ DISPATCH_INLINE bool dispatch_load_any(AddressSpace *as, hwaddr addr, unsigned s
         return true;
     }
     offset = range->offset + (addr - range->first);
-    if (!dispatch_flags(range->flags, fast, FLAT_DIRECT_READ) || (offset & (size - 1))) {
+    if (!dispatch_flags(range->flags, fast, FLAT_DIRECT_READ) || (offset & (size - 1)) || region_hooks(range->mr)) {
         return false;
     }
     *ret_value = dispatch_order(range, range->ops->read(range->mr, offset + range->bias, size), size, big_endian);
@@ -164,11 +164,15 @@ DISPATCH_INLINE bool dispatch_store_any(AddressSpace *as, hwaddr addr, unsigned 
         return false;
     }
     if (dispatch_flags(range->flags, FLAT_DIRECT_WRITE, FLAT_EXACT)) {
+        if (region_hooks(range->mr) & REGION_HOOK_LOG) {
+            return false;
+        }
         ram_store(range->host + (addr - range->first), size, value_order(value, size, big_endian));
         return true;
     }
     offset = range->offset + (addr - range->first);
-    if (!dispatch_flags(range->flags, fast, FLAT_DIRECT_WRITE | FLAT_READONLY) || (offset & (size - 1))) {
+    if (!dispatch_flags(range->flags, fast, FLAT_DIRECT_WRITE | FLAT_READONLY) || (offset & (size - 1)) ||
+        region_hooks(range->mr)) {
         return false;
     }
     range->ops->write(range->mr, offset + range->bias, dispatch_order(range, value, size, big_endian), size);

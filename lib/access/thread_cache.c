@@ -32,7 +32,7 @@ static void remember_memory(uint64_t gen, const FlatRange *range)
     thread_cache.memory.limit = range->last - range->first - 7;
     thread_cache.memory.host = range->host;
     thread_cache.memory.range = kept(range, true);
-    thread_cache.memory.writable = range->flags & FLAT_DIRECT_WRITE;
+    thread_cache.memory.writable = (range->flags & FLAT_DIRECT_WRITE) && !(region_hooks(range->mr) & REGION_HOOK_LOG);
 }
 
 static void remember_device(uint64_t gen, const FlatRange *range)
@@ -41,6 +41,7 @@ static void remember_device(uint64_t gen, const FlatRange *range)
     thread_cache.device.first = range->first;
     thread_cache.device.span = range->last - range->first;
     thread_cache.device.range = kept(range, false);
+    thread_cache.device.flags = thread_cache_device_flags(range);
 }
 
 const FlatRange *thread_cache_find(const FlatView *view, hwaddr addr)

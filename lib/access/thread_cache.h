@@ -11,6 +11,9 @@
  * Generations are unique over all cells, so one cache serves all spaces, and destroyed and recycled cells too. No view
  * has generation 0: an entry of zeroes is empty.
  *
+ * What an entry says of its region's hooks is as good: a hook that comes into force makes the commit give every cell that
+ * shows the region a new generation (change_hooks()), and who found the range in a view of that one has seen the hook.
+ *
  * Two entries, chosen by what the range is: guests alternate between memory and a device's registers (a driver's loop
  * does little else), and memory, asked first, pays nothing for the second. Each holds what most accesses need in one
  * line; the entry for memory is enough for a load without a look at the range.
@@ -20,6 +23,7 @@
 
 #include "base/sabotage.h"
 #include "publish/cell.h"
+#include "topology/region.h"
 
 typedef struct ThreadCache {
     /* a range of 8 bytes or more that is FLAT_DIRECT_READ and not FLAT_EXACT */
@@ -29,7 +33,7 @@ typedef struct ThreadCache {
         uint64_t limit; /* how far from first an access of up to 8 bytes may begin and still lie inside */
         uint8_t *host;  /* of first */
         const FlatRange *range;
-        bool writable; /* FLAT_DIRECT_WRITE */
+        bool writable; /* FLAT_DIRECT_WRITE, and nobody asks what is written */
     } memory __attribute__((aligned(64)));
     /* any other */
     struct {
@@ -37,11 +41,19 @@ typedef struct ThreadCache {
         hwaddr first;
         uint64_t span; /* last - first */
         const FlatRange *range;
+        uint32_t flags; /* the range's, without the fast ways if its region has hooks */
     } device __attribute__((aligned(64)));
 #ifdef FLATVIEW_SABOTAGE
     FlatRange stale_memory, stale_device; /* where the pointers lead under SABOTAGE_STALE_CACHE: old, but not freed */
 #endif
 } ThreadCache;
+
+/* The flags of a range of a view that this section may use, as the fast ways should see them. */
+#define FLAT_IO_FAST (0xffu << FLAT_IO_SHIFT)
+static inline uint32_t thread_cache_device_flags(const FlatRange *range)
+{
+    return region_hooks(range->mr) ? range->flags & ~FLAT_IO_FAST : range->flags;
+}
 
 extern __thread ThreadCache thread_cache __attribute__((tls_model("initial-exec")));
 

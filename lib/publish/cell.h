@@ -41,7 +41,7 @@ typedef struct ViewCell {
     size_t n_users;
     size_t n_listening; /* users that have listeners */
     bool fresh;         /* made in this transaction: nobody can see it yet */
-    bool renamed;       /* has a new root since it was last rendered */
+    bool renew;         /* a new generation is due, whatever is rendered: has a new root, or shows a newly hooked region */
     bool touched;       /* is in the list of cells that this transaction touched */
     struct ViewCell *touched_next;
 

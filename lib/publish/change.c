@@ -231,6 +231,37 @@ int change_log(MemoryRegion *mr, uint8_t mask)
     return 0;
 }
 
+/*
+ * Hooks in force never lose one that was in force before the transaction: between two pokes any thread may fill its cache
+ * from them, under a generation that an abort would leave current.
+ */
+int change_hooks(MemoryRegion *mr, uint32_t set, uint32_t clear)
+{
+    uint32_t wanted = (mr->hooks_wanted & ~clear) | set;
+    UndoEntry *entry;
+
+    if (wanted == mr->hooks_wanted) {
+        return 0;
+    }
+    entry = txn_log(UNDO_HOOKS, mr);
+    if (!entry) {
+        return -ENOMEM;
+    }
+    entry->a = mr->hooks_wanted;
+    entry->b = mr->hooks;
+    mr->hooks_wanted = wanted;
+    if (wanted & ~mr->hooks) {
+        region_hook(mr, mr->hooks | wanted);
+        dirty_renew(mr);
+    }
+    return 0;
+}
+
+void change_hooks_settle(MemoryRegion *mr)
+{
+    region_hook(mr, mr->hooks_wanted);
+}
+
 int change_destroy(MemoryRegion *mr)
 {
     if (!txn_log(UNDO_DESTROY, mr)) {
@@ -288,6 +319,10 @@ void change_undo(const UndoEntry *entry, bool mark)
         break;
     case UNDO_LOG:
         region_poke(mr->dirty_log_mask, (uint8_t)entry->a);
+        break;
+    case UNDO_HOOKS:
+        mr->hooks_wanted = (uint32_t)entry->a;
+        region_hook(mr, (uint32_t)entry->b);
         break;
     case UNDO_DESTROY:
         mr->state = REGION_STATE_LIVE;

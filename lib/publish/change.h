@@ -21,6 +21,14 @@ int change_nonvolatile(MemoryRegion *mr, bool nonvolatile);
 int change_romd(MemoryRegion *mr, bool romd);
 int change_bias(MemoryRegion *mr, uint64_t bias);
 int change_log(MemoryRegion *mr, uint8_t mask);
+/*
+ * What an access must ask about (REGION_HOOK_* in topology/region.h): these are wanted from now on, those no more. A new one is
+ * in force at once, and every view that shows the region gets a new generation in this commit, so that what threads have
+ * remembered without it dies; nothing is rendered. One that goes is in force until the commit has succeeded.
+ */
+int change_hooks(MemoryRegion *mr, uint32_t set, uint32_t clear);
+/* The commit has succeeded: only what is wanted is in force. */
+void change_hooks_settle(MemoryRegion *mr);
 int change_destroy(MemoryRegion *mr);
 
 /* Take one logged change back. mark: views must follow (a nested abort); otherwise the caller forgets their edits. */

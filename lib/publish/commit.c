@@ -23,6 +23,7 @@
 
 #include "base/mem.h"
 #include "base/sabotage.h"
+#include "publish/change.h"
 #include "publish/deliver.h"
 #include "publish/delta.h"
 #include "publish/stage.h"
@@ -177,6 +178,11 @@ static void retire_all(void)
         space->seen_cell = space->cell;
         chain_free(space->saved_chain);
         space->saved_chain = NULL;
+    }
+    for (i = 0; i < txn.n_undo; i++) {
+        if (txn.undo[i].op == UNDO_HOOKS) {
+            change_hooks_settle(txn.undo[i].mr);
+        }
     }
     for (i = 0; i < txn.n_undo; i++) {
         if (txn.undo[i].op == UNDO_DESTROY) {

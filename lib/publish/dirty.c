@@ -200,6 +200,40 @@ void dirty_mark(MemoryRegion *mr, AddrRange window)
     }
 }
 
+static void renew_cell(ViewCell *cell)
+{
+    dirty_touch(cell);
+    cell->renew = true;
+}
+
+static bool renew_visit(MemoryRegion *mr, AddrRange window, MemoryRegion **aliases, void *arg)
+{
+    (void)window;
+    (void)arg;
+    if (mr->cell) {
+        if (mr->aliases) {
+            *aliases = loud_aliases(mr);
+        }
+        renew_cell(mr->cell);
+    }
+    return true;
+}
+
+/* The tree may have changed in this transaction so that mr is no longer below a cell that still shows it; but then that
+   change has marked the cell, which gets its new generation by that. */
+void dirty_renew(MemoryRegion *mr)
+{
+    AddrRange own;
+    Space *space;
+
+    if (region_extent(mr, &own) && !region_walk_up(mr, own, renew_visit, NULL)) {
+        for (space = all_spaces.first; space; space = space->next) {
+            renew_cell(space->cell);
+            renew_cell(space->seen_cell);
+        }
+    }
+}
+
 void dirty_mark_whole(MemoryRegion *mr)
 {
     AddrRange own;

@@ -12,6 +12,9 @@
 void dirty_mark(MemoryRegion *mr, AddrRange window);
 void dirty_mark_whole(MemoryRegion *mr);
 
+/* What threads remember of mr must not be used after this commit: every cell that shows it gets a new generation. */
+void dirty_renew(MemoryRegion *mr);
+
 /* mr's place, kind of content or attributes change, or its children's: spaces whose chain may now be another. */
 void dirty_resolve(MemoryRegion *mr);
 void dirty_resolve_space(Space *space);

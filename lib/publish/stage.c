@@ -52,7 +52,7 @@ static void cell_rename(ViewCell *cell, MemoryRegion *root)
             dirty_cell(cell, user->dirt);
         }
     }
-    cell->renamed = true;
+    cell->renew = true;
 }
 
 static void space_moved(Space *space)
@@ -126,7 +126,7 @@ static int render_cell(ViewCell *cell)
     size_t i;
     int err = 0;
 
-    if (!cell->n_spans && !cell->dirty_all && !cell->renamed) {
+    if (!cell->n_spans && !cell->dirty_all && !cell->renew) {
         return 0;
     }
     if (!cell->editing) {
@@ -151,7 +151,7 @@ static int render_cell(ViewCell *cell)
         err = render_span(&cell->edit, cell->root, cell->spans[i]);
     }
     cell->n_spans = 0;
-    cell->renamed = false;
+    cell->renew = false;
     /* A failed edit is lost, and with it what earlier calls had put into it. */
     cell->dirty_all = err < 0;
     if (err < 0) {
@@ -224,7 +224,7 @@ void stage_forget(void)
         cell->touched = false;
         cell->n_spans = 0;
         cell->dirty_all = false;
-        cell->renamed = false;
+        cell->renew = false;
         if (cell->fresh) {
             cell_discard(cell);
             continue;

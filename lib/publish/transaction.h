@@ -26,6 +26,7 @@ enum UndoOp {
     UNDO_ROMD,
     UNDO_BIAS,
     UNDO_LOG,
+    UNDO_HOOKS,     /* a were wanted, b were in force */
     UNDO_DESTROY,   /* was live */
     UNDO_SPACE_INIT /* space did not exist */
 };

@@ -19,6 +19,7 @@ Lock topology_lock = LOCK_INITIALIZER(LOCK_RANK_TOPOLOGY, "topology");
 
 static uint64_t live_regions; /* atomic */
 static uint64_t last_order;   /* guarded by the topology lock */
+uint64_t region_hooked_count; /* atomic: regions end without the lock */
 uint64_t region_shape = 1;    /* no cell has found out anything yet */
 
 uint64_t region_live_count(void)
@@ -53,6 +54,16 @@ void region_init(MemoryRegion *mr, MemoryRegionKind kind, char *name, uint64_t s
     come_alive(mr);
 }
 
+void region_hook(MemoryRegion *mr, uint32_t hooks)
+{
+    if (!mr->hooks && hooks) {
+        __atomic_add_fetch(&region_hooked_count, 1, __ATOMIC_RELAXED);
+    } else if (mr->hooks && !hooks) {
+        __atomic_sub_fetch(&region_hooked_count, 1, __ATOMIC_RELAXED);
+    }
+    region_poke(mr->hooks, hooks);
+}
+
 void region_fini(MemoryRegion *mr)
 {
     assert(!mr->parent && !mr->children && !mr->aliases && !mr->alias_prev);
@@ -63,6 +74,7 @@ void region_fini(MemoryRegion *mr)
         legacy_ops_free(mr->ops);
     }
     ram_block_free(mr->block);
+    region_hook(mr, 0);
     mr->name = NULL;
     mr->name_is_ours = false;
     mr->ops = NULL;

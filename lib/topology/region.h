@@ -19,6 +19,9 @@
 
 extern Lock topology_lock;
 
+/* How many regions have hooks: as long as none has, nobody looks at a region to find out. Written under the topology lock. */
+extern uint64_t region_hooked_count;
+
 enum RegionState {
     REGION_STATE_NONE = 0,
     REGION_STATE_STATIC = MEMORY_REGION_STATE_STATIC, /* an initialiser's; region_adopt() makes it live */
@@ -34,6 +37,14 @@ enum RegionState {
 #define REGION_IO_BIG_ENDIAN (1u << 8)
 #define REGION_IO_CAN_READ (1u << 9)   /* has a read callback of either form */
 #define REGION_IO_CAN_WRITE (1u << 10)
+
+/* MemoryRegion.hooks: what an access must ask about beyond what the view says. Changed by change_hooks() only. */
+#define REGION_HOOK_EVENTFD (1u << 0)   /* stores: may be an ioeventfd's */
+#define REGION_HOOK_COALESCED (1u << 1) /* stores may wait in a ring, loads must not overtake them */
+#define REGION_HOOK_LOG (1u << 2)       /* stores are marked in the dirty log */
+#define REGION_HOOK_GUARD (1u << 3)     /* has an opinion on re-entrancy */
+#define REGION_HOOK_LOCK (1u << 4)      /* its callbacks run under a lock */
+#define REGION_HOOK_COUNT (1u << 5)     /* its calls in flight are counted */
 
 #define region_peek(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
 #define region_poke(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELAXED)
@@ -88,6 +99,13 @@ static inline bool region_is_mapped(const MemoryRegion *mr)
 {
     return region_peek(mr->parent) || region_peek(mr->mapped_aliases);
 }
+
+/* What is asked about now. Any thread; who uses a view that was published after a hook came into force sees it. */
+static inline uint32_t region_hooks(const MemoryRegion *mr)
+{
+    return __builtin_expect(region_peek(region_hooked_count) != 0, 0) ? region_peek(mr->hooks) : 0;
+}
+void region_hook(MemoryRegion *mr, uint32_t hooks);
 
 /* ---- raw changes; the caller checked that they are legal ---- */
 void region_link(MemoryRegion *parent, MemoryRegion *child, hwaddr addr, int32_t priority, uint64_t order);
