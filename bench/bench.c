@@ -148,14 +148,22 @@ static unsigned dumps;
 void bench_count_begin(void)
 {
     CALLGRIND_ZERO_STATS;
+}
+
+void bench_count_on(void)
+{
     CALLGRIND_TOGGLE_COLLECT; /* of this thread; the others' stays as it is: off */
+}
+
+void bench_count_off(void)
+{
+    CALLGRIND_TOGGLE_COLLECT;
 }
 
 void bench_count_end(const char *subject, const char *params, uint64_t ops)
 {
     char label[32];
 
-    CALLGRIND_TOGGLE_COLLECT;
     snprintf(label, sizeof(label), "case %u", ++dumps);
     CALLGRIND_DUMP_STATS_AT(label);
     printf("{\"scenario\": \"%s\", \"subject\": \"%s\", \"params\": {%s}, \"dump\": \"%s\", \"ops\": %llu}\n",
@@ -168,6 +176,14 @@ void bench_count_begin(void)
     exit(2);
 }
 
+void bench_count_on(void)
+{
+}
+
+void bench_count_off(void)
+{
+}
+
 void bench_count_end(const char *subject, const char *params, uint64_t ops)
 {
     (void)subject, (void)params, (void)ops, (void)dumps;
@@ -178,18 +194,35 @@ void bench_count_end(const char *subject, const char *params, uint64_t ops)
 
 static volatile uint64_t sink;
 
-static void count_cases(BenchCase *cases, size_t n_cases)
+static void run_case(BenchCase *c, uint64_t n)
 {
-    size_t i;
+    sink += c->run(c->arg, n);
+}
 
-    for (i = 0; i < n_cases; i++) {
-        BenchCase *c = &cases[i];
-
-        sink += c->run(c->arg, c->count); /* warm: caches of the library, not of the machine, which callgrind has not */
-        bench_count_begin();
-        sink += c->run(c->arg, c->count);
-        bench_count_end(c->subject, c->params, c->count);
+static void after_case(BenchCase *c, uint64_t n)
+{
+    if (c->after) {
+        c->after(c->arg, n);
     }
+}
+
+static void count_case(BenchCase *c)
+{
+    uint64_t chunk = c->chunk ? c->chunk : c->count, done;
+
+    bench_check(chunk && c->count % chunk == 0);
+    for (done = 0; done < c->count; done += chunk) { /* warm: the library's caches, for callgrind has none */
+        run_case(c, chunk);
+        after_case(c, chunk);
+    }
+    bench_count_begin();
+    for (done = 0; done < c->count; done += chunk) {
+        bench_count_on();
+        run_case(c, chunk);
+        bench_count_off();
+        after_case(c, chunk);
+    }
+    bench_count_end(c->subject, c->params, c->count);
 }
 
 void bench_cases(BenchCase *cases, size_t n_cases, unsigned passes, unsigned batches)
@@ -197,20 +230,24 @@ void bench_cases(BenchCase *cases, size_t n_cases, unsigned passes, unsigned bat
     unsigned pass, batch;
     size_t i;
 
+    for (i = 0; bench_options.count && i < n_cases; i++) {
+        count_case(&cases[i]);
+    }
     if (bench_options.count) {
-        count_cases(cases, n_cases);
         return;
     }
     for (pass = 0; pass < passes; pass++) {
         for (i = 0; i < n_cases; i++) {
             BenchCase *c = &cases[i];
 
-            sink += c->run(c->arg, c->batch); /* what the case before has cooled */
+            run_case(c, c->batch); /* what the case before has cooled */
+            after_case(c, c->batch);
             for (batch = 0; batch < batches; batch++) {
                 uint64_t begin = bench_now();
 
-                sink += c->run(c->arg, c->batch);
+                run_case(c, c->batch);
                 series_add(&c->times, (double)(bench_now() - begin) / (double)c->batch);
+                after_case(c, c->batch);
             }
         }
     }

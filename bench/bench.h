@@ -7,9 +7,9 @@
  * which the machine is busy meets all of them; ratios are taken between lines of one process only.
  *
  * Two ways to measure. Timing: each case is a series of batches; the line has the best, the median and the worst.
- * Counting (--count, under callgrind): each case runs once between bench_count_begin() and bench_count_end(), which open
- * and close callgrind's collection on this thread and dump it under a number; the line carries the number, and bench/run
- * puts in what callgrind found.
+ * Counting (--count, under callgrind): each case runs in chunks between bench_count_on() and bench_count_off(), which open
+ * and close callgrind's collection on this thread; bench_count_end() dumps it under a number, which is in the line, and
+ * bench/run puts in what callgrind found.
  */
 #ifndef FLATVIEW_BENCH_H
 #define FLATVIEW_BENCH_H
@@ -91,17 +91,23 @@ const char *bench_text(const char *format, ...) __attribute__((format(printf, 1,
 typedef struct BenchCase {
     const char *subject, *params;
     uint64_t (*run)(void *arg, uint64_t n); /* n operations; returns something that depends on all of them */
+    /* Outside of what is measured, after each run of n: check what they left behind, and when counting, let go of it, so
+       that what the next ones find does not depend on when the library's worker came. May be NULL. */
+    void (*after)(void *arg, uint64_t n);
     void *arg;
     uint64_t batch; /* operations a batch, timed */
     uint64_t count; /* operations counted */
+    uint64_t chunk; /* in runs of so many; 0: all in one */
     Series times;   /* filled by bench_cases() */
 } BenchCase;
 
 /* Time (or count) all cases, in turns, and print a line each. */
 void bench_cases(BenchCase *cases, size_t n_cases, unsigned passes, unsigned batches);
 
-/* For work that is no such loop. Numbers are unique in the process. */
+/* For work that is no such loop: begin, then on and off around what counts, then end. Numbers are unique in the process. */
 void bench_count_begin(void);
+void bench_count_on(void);
+void bench_count_off(void);
 void bench_count_end(const char *subject, const char *params, uint64_t ops);
 
 #endif

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""report.py BUILD [--quick] [--instructions] NAME... - run benchmarks, collect their lines, print tables, judge targets.
+"""report.py BUILD [OPTION...] NAME... - run benchmarks, collect their lines, print tables, judge targets.
 
 A target is a ratio within one run, or a number of instructions. A ratio of times is judged by the best batches. If it is
 missed, but would not be if the denominator had been measured in its median batch, the scenario is run again and the best
 of all runs counts; if that stays so the target is unclear, which is said and is no failure.
 """
+import argparse
 import glob
 import json
 import os
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 
+from against import TOLERANCE, compare, write_baseline
 from tables import print_tables
 from targets import MISSED, judge, unclear_scenarios
 
@@ -73,9 +75,9 @@ def callgrind_totals(folder):
     return totals
 
 
-def run_program(build, program, options, progress):
-    command = [os.path.join(build, 'bench', program + '_bench')] + [o for o in options if o == '--quick']
-    counting = '--instructions' in options
+def run_program(options, program, progress):
+    command = [os.path.join(options.build, 'bench', program + '_bench')] + ['--quick'] * options.quick
+    counting = options.instructions
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         if counting:
@@ -99,32 +101,46 @@ def run_program(build, program, options, progress):
     return lines
 
 
+def parse_options():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--quick', action='store_true')
+    parser.add_argument('--instructions', action='store_true')
+    parser.add_argument('--against', metavar='FILE')
+    parser.add_argument('--tolerance', type=float, default=TOLERANCE, metavar='PERCENT')
+    parser.add_argument('--write-baseline', metavar='FILE')
+    parser.add_argument('build')
+    parser.add_argument('names', nargs='+')
+    return parser.parse_args()
+
+
 def main():
-    build, *rest = sys.argv[1:]
-    options = [a for a in rest if a.startswith('--')]
-    names = [a for a in rest if not a.startswith('--')]
-    if '--instructions' in options:
-        names = [n for n in names if n in COUNTED]
+    options = parse_options()
+    names = [n for n in options.names if n in COUNTED] if options.instructions else options.names
     results, progress = {}, Progress()
     wanted = names
-    for attempt in range(1 if '--instructions' in options else RUNS):
+    for attempt in range(1 if options.instructions else RUNS):
         for name in wanted:
             for program in PROGRAMS[name]:
-                for line in run_program(build, program, options, progress):
+                for line in run_program(options, program, progress):
                     merge(results, line)
         wanted = unclear_scenarios(results.values())
         if not wanted:
             break
     progress.done()
 
-    path = os.path.join(build, 'results.jsonl')
+    path = os.path.join(options.build, 'results.jsonl')
     with open(path, 'w', encoding='utf-8') as out:
         for line in results.values():
             out.write(json.dumps(line) + '\n')
     print_tables(results.values())
     verdicts = judge(results.values(), say=True)
     print(f'\nAll figures: {path}')
-    return 1 if MISSED in verdicts else 0
+    status = 1 if MISSED in verdicts else 0
+    if options.against and not compare(results.values(), options.against, options.tolerance):
+        status = 1
+    if options.write_baseline:
+        print(f'{write_baseline(options.write_baseline, results.values())} counts written to {options.write_baseline}')
+    return status
 
 
 if __name__ == '__main__':
