@@ -138,7 +138,7 @@ struct MemoryRegion {
     uint32_t root_uses;          /* address spaces registered with this root */
     uint64_t walk_mark;          /* topology walks: the last one that came by */
     MemoryRegion *walk_next;     /* still to be visited by it */
-    FlatviewRetireHead retire;
+    FlatviewRetireCounted retire; /* its count: mappings of its memory */
     void *reserved[2];
 };
 

@@ -82,6 +82,12 @@ typedef struct FlatviewRetireHead {
     uint32_t kind;
 } FlatviewRetireHead;
 
+/* Private to the library: the same for what can be held by a count as well. */
+typedef struct FlatviewRetireCounted {
+    FlatviewRetireHead head;
+    uint64_t count;
+} FlatviewRetireCounted;
+
 #ifndef container_of
 /** container_of() - from a pointer to a member to the struct around it: how a callback finds its device. */
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))

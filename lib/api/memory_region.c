@@ -201,7 +201,7 @@ int memory_region_quiesce(MemoryRegion *mr)
         return err;
     }
     state = __atomic_load_n(&mr->state, __ATOMIC_ACQUIRE);
-    ticket = mr->retire.seq;
+    ticket = mr->retire.head.seq;
     txn_leave();
     if (state != REGION_STATE_DEAD && state != REGION_STATE_RELEASED) {
         return -EINVAL;

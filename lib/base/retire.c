@@ -143,7 +143,7 @@ void retire_push(RetireHead *head)
 {
     RetireLine *line = head->line;
 
-    assert(head->kind == RETIRE_OBJECT || (head->kind == RETIRE_PIN && line));
+    assert(head->kind == RETIRE_OBJECT || (head->kind == RETIRE_PIN) == (line != NULL));
     if (line && line == pending.line) {
         pending.line_refs++;
     } else if (line) {

@@ -9,6 +9,8 @@
  * Sharing is safe because a node is reachable from exactly the views b .. d-1 of its line, and each of those is covered
  * by (a) or (b).
  *
+ * (c) An object that is counted (a region, by the mappings of its memory) waits besides for its count to be zero.
+ *
  * A pin holds only what it can reach: an object kept by (b) hangs on the newest pin below d, and moves to the next
  * older one, or is freed, when that pin ends. So one pinned view costs at most its own size.
  *
@@ -24,10 +26,12 @@
 #include <flatview/types.h>
 
 typedef struct FlatviewRetireHead RetireHead;
+typedef struct FlatviewRetireCounted RetireCounted; /* .head, .count: atomic: holds, and RETIRE_PIN_RETIRED after (b) */
 
 enum RetireKind {
-    RETIRE_OBJECT, /* (a) and (b) */
-    RETIRE_PIN,    /* the head of a RetirePin: becomes a pin of its line if its count is not zero, else is freed */
+    RETIRE_OBJECT,  /* (a) and (b) */
+    RETIRE_PIN,     /* the head of a RetirePin: becomes a pin of its line if its count is not zero, else is freed */
+    RETIRE_COUNTED, /* the head of a RetireCounted, of no line: (a), (b) and (c) */
 };
 
 /* The versions of one thing, for example the views of one ViewCell. Outlives its cell while pins or retired objects
@@ -58,6 +62,12 @@ void retire_pin(RetirePin *pin);
    function may run user code, are handed to the worker: the caller may be in a read section, or in a listener under the
    topology lock. */
 void retire_unpin(RetirePin *pin);
+
+/* Hold, whether retired by now or not: lock-free. The caller found the object in this read section, or through a pin that
+   reaches it, or holds it already. */
+void retire_hold(RetireCounted *object);
+/* Any context, as retire_unpin(): the last one of an object that waits for nothing else hands it to the worker. */
+void retire_unhold(RetireCounted *object);
 
 /* Queue an object: under the topology lock. head->{line,birth,death,bytes,kind,free} are set. Takes a reference on
    line. Between two flushes the order does not matter: pins are settled before objects. */

@@ -8,7 +8,8 @@
  *   queue     flushed                                    retire.c, under queue_lock, a few instructions
  *   ripe      flushed; the queue's older end             retire_settle.c, under settle_lock, as all below
  *   held      passed (a), kept by (b), on one pin
- *   ready     passed (a) and (b), of no line
+ *   counted   passed (a) and (b), kept by (c)
+ *   ready     passed all that it waits for, of no line
  *   freed
  *
  * queue and ripe are one FIFO cut in two, so that a writer that flushes waits for an O(1) splice and never for a walk.

@@ -13,6 +13,10 @@
  * of the line older than the object's death was retired in the object's flush or before, hence was settled before the
  * object.
  *
+ * (c) is asked last, when (a) and (b) are past, for then no new hold can begin: who found the object is out of its
+ * section and its pin, so only who holds it may hold it once more. The one who takes the count to zero after that was
+ * noted in it (RETIRE_PIN_RETIRED) is alone in seeing so, and hands the object on.
+ *
  * Objects of no line need the pins of all lines. A version of another line that is still current then is no pin yet,
  * and need not be: the commit that withdrew the object did not replace it, so it does not reach it.
  *
@@ -52,6 +56,7 @@ static pthread_cond_t done_cond = PTHREAD_COND_INITIALIZER; /* with settle_lock 
 /* Under settle_lock. */
 static HeadFifo ripe = {.end = &ripe.first};
 static HeadFifo ready = {.end = &ready.first};
+static RetireHead *counted; /* few: destroyed, and still mapped */
 static uint64_t settled_seq; /* of the newest settled entry; also read without the lock */
 static RetirePin *all_newest;
 static Waiter *waiters;
@@ -204,6 +209,22 @@ static void pin_unlink(RetirePin *pin)
     *(pin->all_newer ? &pin->all_newer->all_older : &all_newest) = pin->all_older;
 }
 
+/* Past (a) and (b), of no line: is it ready, or kept by its count? Under settle_lock. */
+static bool make_ready(RetireHead *head)
+{
+    RetireCounted *object = container_of(head, RetireCounted, head);
+
+    /* Acquire: what was done with it before the last hold ended happens before its end. Release: as in settle_one(). */
+    if ((head->kind & ~KIND_HELD) == RETIRE_COUNTED &&
+        __atomic_fetch_or(&object->count, RETIRE_PIN_RETIRED, __ATOMIC_ACQ_REL) != 0) {
+        head->next = counted;
+        counted = head;
+        return false;
+    }
+    fifo_append(&ready, head);
+    return true;
+}
+
 /* ---- settling ---- */
 
 /* Past its grace period: hold it, hand it over, or put it in front of *dead. Returns the bytes now held. */
@@ -223,10 +244,10 @@ static uint64_t settle_one(RetireHead *head, RetireHead **dead)
         kept = hold(head, line->newest);
     } else {
         kept = hold(head, all_newest);
-        if (!kept) {
-            fifo_append(&ready, head);
+        if (!kept && make_ready(head)) {
             return 0;
         }
+        kept = true;
     }
     if (kept) {
         head->kind |= KIND_HELD;
@@ -304,8 +325,7 @@ void retire_unpin(RetirePin *pin)
     for (head = pin->held_any; head; head = next) {
         next = head->next;
         if (!hold(head, pin->all_older)) {
-            fifo_append(&ready, head);
-            handed_over = true;
+            handed_over |= make_ready(head);
         }
     }
     pin_unlink(pin);
@@ -316,6 +336,32 @@ void retire_unpin(RetirePin *pin)
     if (handed_over) {
         retire_kick();
     }
+}
+
+/* ---- counts ---- */
+
+void retire_hold(RetireCounted *object)
+{
+    /* Relaxed, as in retire_pin(). */
+    __atomic_fetch_add(&object->count, 1, __ATOMIC_RELAXED);
+}
+
+void retire_unhold(RetireCounted *object)
+{
+    RetireHead **link;
+    uint64_t before = __atomic_fetch_sub(&object->count, 1, __ATOMIC_ACQ_REL);
+
+    assert((before & ~RETIRE_PIN_RETIRED) && "given back more often than held");
+    if (before != (RETIRE_PIN_RETIRED | 1)) {
+        return;
+    }
+    lock_acquire(&settle_lock);
+    for (link = &counted; *link != &object->head; link = &(*link)->next) {
+    }
+    *link = object->head.next;
+    fifo_append(&ready, &object->head);
+    lock_release(&settle_lock);
+    retire_kick();
 }
 
 /* ---- tickets ---- */
@@ -334,7 +380,7 @@ static bool unfinished(uint64_t seq)
     const RetirePin *pin;
     const Running *r;
 
-    if (seq > settled_seq || in_list(ready.first, seq)) {
+    if (seq > settled_seq || in_list(ready.first, seq) || in_list(counted, seq)) {
         return true;
     }
     for (pin = all_newest; pin; pin = pin->all_older) {

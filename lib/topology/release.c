@@ -3,17 +3,15 @@
  * release.c - destroyed regions on their way back to their owners.
  *
  * Invariant: release runs exactly once for each committed destroy, after every read section that could have found the
- * region has ended and no pinned view of a generation in [first_gen, last_gen) is left; nothing in the library touches the
- * struct after the owner's function was called.
+ * region has ended, no pinned view of a generation in [first_gen, last_gen) is left, and every region_hold() has had its
+ * region_unhold(); nothing in the library touches the struct after the owner's function was called.
  * Established by: region_retire(), at the end of a commit. Relied on by: owners, who free the struct in release.
  */
 #include "topology/release.h"
 
-#include "base/retire.h"
-
 static void release(RetireHead *head)
 {
-    MemoryRegion *mr = container_of(head, MemoryRegion, retire);
+    MemoryRegion *mr = container_of(head, MemoryRegion, retire.head);
     void (*owner)(MemoryRegion *mr) = mr->release;
 
     region_fini(mr);
@@ -27,7 +25,7 @@ void region_retire(MemoryRegion *mr)
 {
     mr->state = REGION_STATE_DEAD;
     /* A region that no view ever showed has an empty interval: a grace period is all it waits for. */
-    mr->retire = (RetireHead){
-        .free = release, .birth = mr->first_gen, .death = mr->last_gen, .bytes = sizeof(*mr), .kind = RETIRE_OBJECT};
-    retire_push(&mr->retire);
+    mr->retire.head = (RetireHead){
+        .free = release, .birth = mr->first_gen, .death = mr->last_gen, .bytes = sizeof(*mr), .kind = RETIRE_COUNTED};
+    retire_push(&mr->retire.head); /* its count is not touched: mappings go on */
 }

@@ -5,10 +5,23 @@
 #ifndef FLATVIEW_TOPOLOGY_RELEASE_H
 #define FLATVIEW_TOPOLOGY_RELEASE_H
 
+#include "base/retire.h"
 #include "topology/region.h"
 
 /* The transaction that destroyed mr has committed: wait for those who can still see it, then release. Cannot fail. Under
    the topology lock. */
 void region_retire(MemoryRegion *mr);
+
+/* Its memory is mapped once more, once less. A hold delays release and nothing else: it is of this region alone, no
+   writer waits for it. Any context, no lock; the first in the read section, or the pin, in which mr was found. */
+static inline void region_hold(MemoryRegion *mr)
+{
+    retire_hold(&mr->retire);
+}
+
+static inline void region_unhold(MemoryRegion *mr)
+{
+    retire_unhold(&mr->retire);
+}
 
 #endif

@@ -13,7 +13,7 @@ struct ShimLine {
 };
 
 struct ShimObject {
-    RetireHead head;
+    RetireCounted counted;
     ShimTold told;
     void *arg;
 };
@@ -65,7 +65,7 @@ static RetireHead head_of(ShimLine *line, uint64_t birth, uint32_t bytes, void (
 
 static void object_free(RetireHead *head)
 {
-    ShimObject *o = container_of(head, ShimObject, head);
+    ShimObject *o = container_of(head, ShimObject, counted.head);
 
     tell(o->told, o->arg);
     free(o);
@@ -75,21 +75,39 @@ ShimObject *retire_shim_object_new(ShimLine *line, uint64_t birth, uint32_t byte
 {
     ShimObject *o = calloc(1, sizeof(*o));
 
-    o->head = head_of(line, birth, bytes, object_free, RETIRE_OBJECT);
+    o->counted.head = head_of(line, birth, bytes, object_free, RETIRE_OBJECT);
     o->told = told;
     o->arg = arg;
     return o;
 }
 
+ShimObject *retire_shim_counted_new(uint64_t birth, uint32_t bytes, ShimTold told, void *arg)
+{
+    ShimObject *o = retire_shim_object_new(NULL, birth, bytes, told, arg);
+
+    o->counted.head.kind = RETIRE_COUNTED;
+    return o;
+}
+
+void retire_shim_hold(ShimObject *object)
+{
+    retire_hold(&object->counted);
+}
+
+void retire_shim_unhold(ShimObject *object)
+{
+    retire_unhold(&object->counted);
+}
+
 void retire_shim_object_push(ShimObject *object, uint64_t death)
 {
-    object->head.death = death;
-    retire_push(&object->head);
+    object->counted.head.death = death;
+    retire_push(&object->counted.head);
 }
 
 uint64_t retire_shim_object_ticket(const ShimObject *object)
 {
-    return object->head.seq;
+    return object->counted.head.seq;
 }
 
 static void version_free(RetireHead *head)

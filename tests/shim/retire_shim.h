@@ -24,6 +24,10 @@ void retire_shim_line_unref(ShimLine *line);
 
 /* line: NULL for an object of no line */
 ShimObject *retire_shim_object_new(ShimLine *line, uint64_t birth, uint32_t bytes, ShimTold told, void *arg);
+/* of no line; the following two are for such only */
+ShimObject *retire_shim_counted_new(uint64_t birth, uint32_t bytes, ShimTold told, void *arg);
+void retire_shim_hold(ShimObject *object);
+void retire_shim_unhold(ShimObject *object);
 void retire_shim_object_push(ShimObject *object, uint64_t death);
 uint64_t retire_shim_object_ticket(const ShimObject *object); /* before it is freed */
 
