@@ -22,7 +22,7 @@ typedef struct MemoryStats {
     uint64_t live_bytes;     /* allocated by the library for its own structures, retired ones included; no guest RAM */
     uint64_t retired_bytes;  /* replaced, waiting for readers to leave */
     uint64_t retired_peak;   /* the most that retired_bytes has been */
-    uint64_t pinned_bytes;   /* replaced, kept only for pinned views */
+    uint64_t pinned_bytes;   /* replaced, kept only for pinned views and for mappings */
     uint64_t grace_periods;  /* waited for by the library; a count */
     uint64_t helped;         /* times a writer had to wait because of the limit; a count */
 } MemoryStats;
