@@ -43,7 +43,7 @@ typedef struct MemThread {
     bool fail_sticky;
     uint64_t live;    /* atomic for mem_live_bytes(); written by the thread only; may wrap below zero */
     uint64_t allocs;  /* attempts since mem_fail_nth() */
-    uint64_t fail_at; /* which of them fails; 0: none */
+    uint64_t fail_at; /* which of them fails next; 0: none */
     MemCache *cache;  /* NULL: none */
     struct MemThread *next, **pprev;
 } MemThread;
@@ -86,9 +86,9 @@ static int size_flags(size_t size)
     return MALLOCX_TCACHE_NONE | (size >= MEM_LINE ? MALLOCX_ALIGN(MEM_LINE) : MALLOCX_ALIGN(16));
 }
 
-static void *backend_alloc(size_t size, bool zero)
+static void *backend_alloc(size_t size)
 {
-    return mallocx(size, arena_flags | size_flags(size) | (zero ? MALLOCX_ZERO : 0));
+    return mallocx(size, arena_flags | size_flags(size));
 }
 
 static void backend_free(void *ptr, size_t size)
@@ -104,11 +104,9 @@ static void backend_init(void)
 {
 }
 
-static void *backend_alloc(size_t size, bool zero)
+static void *backend_alloc(size_t size)
 {
-    void *ptr = size >= MEM_LINE ? aligned_alloc(MEM_LINE, size) : malloc(size);
-
-    return ptr && zero ? memset(ptr, 0, size) : ptr;
+    return size >= MEM_LINE ? aligned_alloc(MEM_LINE, size) : malloc(size);
 }
 
 static void backend_free(void *ptr, size_t size)
@@ -169,7 +167,10 @@ static __attribute__((noinline, cold)) void attach(MemThread *t)
         return;
     }
     if (BACKEND_IS_CACHED) {
-        t->cache = backend_alloc(rounded(sizeof(*t->cache)), true);
+        t->cache = backend_alloc(rounded(sizeof(*t->cache)));
+        if (t->cache) {
+            memset(t->cache, 0, sizeof(*t->cache));
+        }
     }
     lock_acquire(&threads_lock);
     t->next = threads;
@@ -204,46 +205,64 @@ static inline void account(MemThread *t, uint64_t delta)
 
 static inline bool told_to_fail(MemThread *t)
 {
-    uint64_t nth = ++t->allocs;
-
-    return __builtin_expect(t->fail_at != 0, 0) && (nth == t->fail_at || (t->fail_sticky && nth > t->fail_at));
+    if (__builtin_expect(++t->allocs != t->fail_at, 1)) {
+        return false;
+    }
+    t->fail_at += t->fail_sticky;
+    return true;
 }
 
-static inline void *alloc(size_t size, bool zero)
+/* What the cache has not: whoever is new here, sizes that it does not serve, empty shelves. */
+static __attribute__((noinline)) void *alloc_slow(size_t size)
 {
     MemThread *t = this_thread();
     size_t whole = rounded(size);
     void *ptr = NULL;
 
-    assert(size > 0);
-    if (told_to_fail(t) || size > PTRDIFF_MAX) {
+    if (size > PTRDIFF_MAX) {
         return NULL;
     }
     if (t->cache && mem_cache_serves(whole)) {
         ptr = mem_cache_get(t->cache, whole);
-        if (ptr && zero) {
-            memset(ptr, 0, whole);
-        }
     }
     if (!ptr) {
-        ptr = backend_alloc(whole, zero);
-        if (!ptr) {
-            return NULL;
-        }
+        ptr = backend_alloc(whole);
     }
-    assert(size < MEM_LINE || !((uintptr_t)ptr % MEM_LINE));
-    account(t, size);
+    if (ptr) {
+        account(t, size);
+    }
     return ptr;
 }
 
 void *mem_alloc(size_t size)
 {
-    return alloc(size, false);
+    MemThread *t = &self;
+    MemShelf *shelf;
+    MemBlock *block;
+
+    assert(size > 0);
+    if (told_to_fail(t)) {
+        return NULL;
+    }
+    if (__builtin_expect(!t->cache || size < MEM_LINE || size > MEM_CACHE_MOST, 0)) {
+        return alloc_slow(size);
+    }
+    shelf = &t->cache->shelf[(size - 1) / MEM_LINE];
+    block = shelf->hot;
+    if (__builtin_expect(!block, 0)) {
+        return alloc_slow(size);
+    }
+    mem_cache_pop(shelf);
+    account(t, size);
+    assert(!((uintptr_t)block % MEM_LINE));
+    return block;
 }
 
 void *mem_zalloc(size_t size)
 {
-    return alloc(size, true);
+    void *ptr = mem_alloc(size);
+
+    return ptr ? memset(ptr, 0, size) : NULL;
 }
 
 void mem_free(void *ptr, size_t size)
@@ -288,14 +307,11 @@ void mem_strfree(char *s)
     }
 }
 
-int mem_vec_reserve(void **vec, size_t *cap, size_t want, size_t elem)
+int mem_vec_grow(void **vec, size_t *cap, size_t want, size_t elem)
 {
     size_t new_cap;
     void *grown;
 
-    if (want <= *cap) {
-        return 0;
-    }
     if (want > PTRDIFF_MAX / elem) {
         return -ENOMEM;
     }

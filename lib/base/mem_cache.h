@@ -20,6 +20,7 @@ enum {
     MEM_LINE = 64,
     MEM_MAGAZINE = 16,
     MEM_CACHE_CLASSES = 32, /* 64 to 2048 bytes, in steps of a line */
+    MEM_CACHE_MOST = MEM_CACHE_CLASSES * MEM_LINE,
 };
 
 typedef struct MemBlock {
@@ -45,19 +46,26 @@ static inline bool mem_cache_serves(size_t size)
 bool mem_cache_refill(MemCache *cache, size_t size);
 MemBlock *mem_cache_full(MemCache *cache, size_t size);
 
+/* The topmost block of a shelf whose hot stack is not empty. */
+static inline MemBlock *mem_cache_pop(MemShelf *shelf)
+{
+    MemBlock *block = shelf->hot;
+
+    shelf->hot = block->below;
+    shelf->n_hot--;
+    __builtin_prefetch(shelf->hot, 1); /* another thread may have freed it, so the next one to pop it would wait for its link */
+    return block;
+}
+
 /* A block, or NULL if this thread and the depot have none. */
 static inline void *mem_cache_get(MemCache *cache, size_t size)
 {
     MemShelf *shelf = &cache->shelf[size / MEM_LINE - 1];
-    MemBlock *block;
 
     if (__builtin_expect(!shelf->hot, 0) && !mem_cache_refill(cache, size)) {
         return NULL;
     }
-    block = shelf->hot;
-    shelf->hot = block->below;
-    shelf->n_hot--;
-    return block;
+    return mem_cache_pop(shelf);
 }
 
 /* Keep ptr. Returns a stack of blocks of this size that is too much for the cache and goes back to the allocator: NULL
