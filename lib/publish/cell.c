@@ -74,14 +74,12 @@ static void view_free(RetireHead *head)
 
 static FlatView *view_new(ViewCell *cell, const ViewNode *root, size_t n_ranges, uint64_t gen)
 {
-    FlatView *view = mem_zalloc(sizeof(*view));
+    FlatView *view = mem_alloc(sizeof(*view));
 
     if (view) {
-        view->pin.head.line = cell->line;
-        view->pin.head.birth = gen;
-        view->pin.head.kind = RETIRE_PIN;
-        view->pin.head.bytes = sizeof(*view);
-        view->pin.head.free = view_free;
+        view->pin.head = (RetireHead){
+            .line = cell->line, .birth = gen, .kind = RETIRE_PIN, .bytes = sizeof(*view), .free = view_free};
+        view->pin.count = 0; /* the rest of a pin is set when it is linked */
         view->root = root;
         view->gen = gen;
         view->n_ranges = n_ranges;

@@ -173,6 +173,9 @@ int round_prepare(void)
     size_t i, done;
     int err = 0;
 
+    if (!round_.n) {
+        return 0;
+    }
     if (round_.n > 1) {
         qsort(round_.at, round_.n, sizeof(*round_.at), round_order);
     }
@@ -197,6 +200,9 @@ void round_remove(void)
 {
     size_t i;
 
+    if (!round_.n) {
+        return;
+    }
     txn_set_delivering(true);
     for (i = round_.n; i-- > 0;) {
         tell_removals(round_.at[i]);
@@ -208,6 +214,9 @@ void round_add(void)
 {
     size_t i;
 
+    if (!round_.n) {
+        return;
+    }
     txn_set_delivering(true);
     for (i = 0; i < round_.n; i++) {
         tell_additions(round_.at[i]);
@@ -219,6 +228,9 @@ void round_commit(void)
 {
     size_t i;
 
+    if (!round_.n) {
+        return;
+    }
     txn_set_delivering(true);
     for (i = 0; i < round_.n; i++) {
         tell_commit(round_.at[i]);

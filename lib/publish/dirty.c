@@ -153,20 +153,14 @@ static MemoryRegion *loud_aliases(MemoryRegion *root)
     return loud;
 }
 
-static bool mark_visit(MemoryRegion *mr, AddrRange window, MemoryRegion **aliases, void *arg)
+/* window of mr, which is the root of something, may have changed. */
+static void mark_at_root(MemoryRegion *mr, AddrRange window)
 {
     AddrRange absolute;
     ChainLink *link;
 
-    (void)arg;
-    if (mr->cell && mr->aliases) {
-        *aliases = loud_aliases(mr);
-    }
-    if (!mr->cell && !mr->chains) {
-        return true;
-    }
     if (!range_shift_up(window, mr->addr, &absolute)) { /* a root is painted at its own offset */
-        return true;
+        return;
     }
     if (mr->cell) {
         dirty_cell(mr->cell, absolute);
@@ -176,7 +170,40 @@ static bool mark_visit(MemoryRegion *mr, AddrRange window, MemoryRegion **aliase
             dirt_at_root(link->space, absolute);
         }
     }
+}
+
+static bool mark_visit(MemoryRegion *mr, AddrRange window, MemoryRegion **aliases, void *arg)
+{
+    (void)arg;
+    if (mr->cell && mr->aliases) {
+        *aliases = loud_aliases(mr);
+    }
+    if (mr->cell || mr->chains) {
+        mark_at_root(mr, window);
+    }
     return true;
+}
+
+/*
+ * The way up as most regions have it: through parents alone. Marks what it passes, up to the first region that is seen
+ * through aliases as well, which is not marked: NULL if there is none, and all is done. window becomes that of the region.
+ */
+static MemoryRegion *mark_straight(MemoryRegion *mr, AddrRange *window)
+{
+    AddrRange own;
+
+    for (; mr && !(mr->aliases && (!mr->cell || loud_aliases(mr))); mr = mr->parent) {
+        if (!mr->enabled || !region_extent(mr, &own) || !range_intersect(*window, own, window)) {
+            return NULL;
+        }
+        if (mr->cell || mr->chains) {
+            mark_at_root(mr, *window);
+        }
+        if (!range_shift_up(*window, mr->addr, window)) {
+            return NULL;
+        }
+    }
+    return mr;
 }
 
 void dirty_mark(MemoryRegion *mr, AddrRange window)
@@ -184,10 +211,8 @@ void dirty_mark(MemoryRegion *mr, AddrRange window)
     ViewCell *cell;
     Space *space;
 
-    if (!mr->parent && !mr->cell && !mr->chains && !mr->aliases) {
-        return; /* seen from nowhere: changes for free */
-    }
-    if (!region_walk_up(mr, window, mark_visit, NULL)) {
+    mr = mark_straight(mr, &window);
+    if (mr && !region_walk_up(mr, window, mark_visit, NULL)) {
         for (space = all_spaces.first; space; space = space->next) {
             dirty_cell(space->cell, ADDR_RANGE_ALL);
             dirty_cell(space->seen_cell, ADDR_RANGE_ALL);

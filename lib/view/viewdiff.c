@@ -70,6 +70,35 @@ static void cursor_look(Cursor *c)
     }
 }
 
+/* Both stand before the same thing. Where their nodes go on alike, which all but a few entries of a copied node do, let both
+   stand before the last one that is alike. */
+static void skip_alike(Cursor *a, Cursor *b)
+{
+    const ViewNode *x, *y;
+    unsigned i, j;
+
+    if (a->level > a->top || b->level > b->top) {
+        return; /* the roots themselves */
+    }
+    x = a->node[a->level];
+    y = b->node[b->level];
+    i = a->slot[a->level];
+    j = b->slot[b->level];
+    if (a->level) {
+        while (i + 1 < x->n && j + 1 < y->n && view_inner_children(x)[i + 1] == view_inner_children(y)[j + 1]) {
+            i++;
+            j++;
+        }
+    } else {
+        while (i + 1 < x->n && j + 1 < y->n && flat_range_equal(&view_leaf_ranges(x)[i + 1], &view_leaf_ranges(y)[j + 1])) {
+            i++;
+            j++;
+        }
+    }
+    a->slot[a->level] = i;
+    b->slot[b->level] = j;
+}
+
 static void cursor_next(Cursor *c)
 {
     for (; c->level <= c->top; c->level++) {
@@ -115,10 +144,8 @@ int view_diff_span(const ViewNode *old_root, const ViewNode *new_root, AddrRange
         if (!a_left && !b_left) {
             return 0;
         }
-        if (a_left && b_left && a.child && a.child == b.child) {
-            cursor_next(&a);
-            cursor_next(&b);
-        } else if (a_left && b_left && a.range && b.range && flat_range_equal(a.range, b.range)) {
+        if (a_left && b_left && ((a.child && a.child == b.child) || (a.range && b.range && flat_range_equal(a.range, b.range)))) {
+            skip_alike(&a, &b);
             cursor_next(&a);
             cursor_next(&b);
         } else if (a.child && a_left && (!b_left || a.lo < b.lo || (a.lo == b.lo && (!b.child || a.level >= b.level)))) {
