@@ -9,6 +9,8 @@
 #include <flatview/version.h>
 #include <flatview/memory_thread.h>
 #include <flatview/memory_region.h>
+#include <flatview/memory_reentrancy.h>
+#include <flatview/memory_serial.h>
 #include <flatview/memory_transaction.h>
 #include <flatview/flatview.h>
 #include <flatview/address_space.h>

@@ -135,6 +135,7 @@ struct MemoryRegion {
     uint8_t state;
     uint8_t dirty_log_mask;
     bool enabled, readonly, nonvolatile, romd, name_is_ours, ops_is_ours, mapped_as_root;
+    void *calls;                 /* what it says about its calls; made when it first does */
     uint32_t root_uses;          /* address spaces registered with this root */
     uint64_t walk_mark;          /* topology walks: the last one that came by */
     MemoryRegion *walk_next;     /* still to be visited by it */

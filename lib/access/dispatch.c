@@ -10,7 +10,8 @@
  * bytes is one step.
  */
 #include "access/dispatch.h"
-#include "access/splitter.h"
+
+#include "access/call.h"
 
 static hwaddr min_len(hwaddr a, hwaddr b)
 {
@@ -75,10 +76,10 @@ static MemTxResult device_rw(const FlatRange *range, hwaddr addr, MemTxAttrs att
         unsigned size = splitter_bulk_size(ops, offset, len);
 
         if (is_write) {
-            result |= splitter_write(range, offset, size, attrs, value_from_bytes(buf, size, big_endian));
+            result |= call_write(range, offset, size, attrs, value_from_bytes(buf, size, big_endian));
         } else {
             uint64_t value;
-            MemTxResult read = splitter_read(range, offset, size, attrs, &value);
+            MemTxResult read = call_read(range, offset, size, attrs, &value);
 
             if (read == MEMTX_OK) {
                 value_to_bytes(value, buf, size, big_endian);
@@ -189,7 +190,7 @@ MemTxResult dispatch_load_slow(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, 
         value = value_order(ram_load(range->host + (addr - range->first), size), size, big_endian);
         result = MEMTX_OK;
     } else if (dispatch_holds(range, addr, size) && !is_memory_for(range, false)) {
-        result = splitter_read(range, range->offset + (addr - range->first), size, attrs, &value);
+        result = call_read(range, range->offset + (addr - range->first), size, attrs, &value);
         value = dispatch_order(range, value, size, big_endian);
     } else {
         uint8_t bytes[8] = { 0 };
@@ -215,7 +216,7 @@ MemTxResult dispatch_store_slow(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
         ram_store(range->host + (addr - range->first), size, value_order(value, size, big_endian));
         result = MEMTX_OK;
     } else if (dispatch_holds(range, addr, size) && !is_memory_for(range, true)) {
-        result = splitter_write(range, range->offset + (addr - range->first), size, attrs,
+        result = call_write(range, range->offset + (addr - range->first), size, attrs,
                                 dispatch_order(range, value, size, big_endian));
     } else {
         uint8_t bytes[8];

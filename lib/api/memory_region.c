@@ -11,6 +11,7 @@
 
 #include "publish/change.h"
 #include "publish/transaction.h"
+#include "topology/calls.h"
 #include "topology/ram_block.h"
 
 /* A transaction of one change, or a nested one; @mr is live in it. */
@@ -193,7 +194,7 @@ int memory_region_quiesce(MemoryRegion *mr)
     if (!mr) {
         return -EINVAL;
     }
-    if (reader_ongoing() || txn_holds_lock() || retire_releasing()) {
+    if (reader_ongoing() || txn_holds_lock() || retire_releasing() || calls_make_readers_wait()) {
         return -EDEADLK;
     }
     err = txn_enter(); /* destroy on another thread has either pushed the ticket or not yet happened */

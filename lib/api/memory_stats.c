@@ -10,6 +10,7 @@
 #include "base/retire.h"
 #include "publish/deliver.h"
 #include "publish/transaction.h"
+#include "topology/calls.h"
 #include "topology/release.h"
 
 void memory_get_stats(MemoryStats *ret_stats)
@@ -47,7 +48,7 @@ int memory_set_reclaim_limit(uint64_t bytes, MemoryReclaimPolicy policy)
 
 int memory_reclaim(void)
 {
-    if (reader_ongoing() || txn_holds_lock()) {
+    if (reader_ongoing() || txn_holds_lock() || calls_make_readers_wait()) {
         return -EDEADLK;
     }
     retire_help();

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 
+#include "publish/change_calls.h"
 #include "publish/dirty.h"
 
 static void mark_whole(MemoryRegion *mr, bool mark)
@@ -323,6 +324,9 @@ void change_undo(const UndoEntry *entry, bool mark)
     case UNDO_HOOKS:
         mr->hooks_wanted = (uint32_t)entry->a;
         region_hook(mr, (uint32_t)entry->b);
+        break;
+    case UNDO_CALLS:
+        change_calls_undo(entry);
         break;
     case UNDO_DESTROY:
         mr->state = REGION_STATE_LIVE;

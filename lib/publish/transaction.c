@@ -8,8 +8,9 @@
  * Relied on by:   every public function that changes something.
  *
  * The lock is never held while waiting for readers: a writer that owes a wait (retired memory over its limit) pays before
- * it takes the lock, and not at all inside a read section. So a device callback that changes the topology, in its read
- * section, can wait for the lock without closing a cycle.
+ * it takes the lock, and not at all inside a read section, or while readers wait for this very thread (a region that it has
+ * stopped). So a device callback that changes the topology, in its read section, can wait for the lock without closing a
+ * cycle.
  */
 #include "publish/transaction.h"
 
@@ -23,6 +24,7 @@
 #include "publish/deliver.h"
 #include "publish/dirty.h"
 #include "publish/stage.h"
+#include "topology/calls.h"
 
 #define KEEP_UNDO 4096 /* entries whose memory is kept between transactions */
 
@@ -108,7 +110,7 @@ static int begin(bool may_be_refused)
         return -EBUSY;
     }
     if (!txn_depth) {
-        if (__builtin_expect(retire_over_limit(), 0) && !reader_ongoing()) {
+        if (__builtin_expect(retire_over_limit(), 0) && !reader_ongoing() && !calls_make_readers_wait()) {
             if (may_be_refused && retire_policy() == MEMORY_RECLAIM_EAGAIN) {
                 return -EAGAIN;
             }

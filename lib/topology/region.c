@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "topology/calls.h"
 #include "topology/ram_block.h"
 #include "topology/region.h"
 
@@ -75,6 +76,8 @@ void region_fini(MemoryRegion *mr)
     }
     ram_block_free(mr->block);
     region_hook(mr, 0);
+    region_calls_free(mr->calls);
+    mr->calls = NULL;
     mr->name = NULL;
     mr->name_is_ours = false;
     mr->ops = NULL;

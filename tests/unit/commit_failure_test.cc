@@ -327,4 +327,21 @@ TEST_F(CommitFailure, MakingRegions)
     }
 }
 
+TEST_F(CommitFailure, AttributesOfCalls)
+{
+    static MemoryLock lock = {nullptr, [](MemoryLock *) { return true; }, [](MemoryLock *) {}};
+    MemoryRegion *mr = &many[20].mr;
+
+    EXPECT_GT(fail_everywhere([&] { return memory_region_set_reentrancy(mr, MEMORY_REENTRANCY_REFUSE); },
+                              [&] { ASSERT_EQ(0, memory_region_set_reentrancy(mr, MEMORY_REENTRANCY_ALLOW)); }),
+              1u);
+    EXPECT_GT(fail_everywhere([&] { return memory_region_set_lock(mr, &lock); },
+                              [&] { ASSERT_EQ(0, memory_region_set_lock(mr, nullptr)); }),
+              1u);
+    EXPECT_GT(fail_everywhere([&] { return memory_region_set_counted(mr, true); },
+                              [&] { ASSERT_EQ(0, memory_region_set_counted(mr, false)); }),
+              1u);
+    EXPECT_EQ(nullptr, memory_region_get_lock(mr));
+}
+
 } // namespace
