@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""symbols.py ROOT LIBRARY - three lists that must be one: what libflatview.so exports, what lib/flatview.map names,
-what the public headers mark FLATVIEW_API. And no public header declares a function that it forgets to mark.
+"""symbols.py ROOT LIBRARY [ACCELERATOR...] - three lists that must be one: what libflatview.so exports, what lib/flatview.map
+names, what the public headers mark FLATVIEW_API. And no public header declares a function that it forgets to mark. The library
+of an accelerator, libflatview-NAME.so, exports what include/flatview/accel/NAME.h marks.
 
 The headers are read preprocessed, so prototypes that a macro writes count. With ROOT alone, prints what lib/flatview.map
 should say.
@@ -43,6 +44,9 @@ def headers(root):
     for folder, _, names in os.walk(top):
         found += [os.path.relpath(os.path.join(folder, n), top) for n in names if n.endswith('.h')]
     return sorted(found)
+
+
+ACCEL = os.path.join('flatview', 'accel', '')
 
 
 def preprocessed(root, header):
@@ -103,7 +107,8 @@ def differences(left, left_name, right, right_name):
 def print_map(root):
     names = set()
     for header in headers(root):
-        names |= marked(root, header)
+        if not header.startswith(ACCEL):
+            names |= marked(root, header)
     with open(os.path.join(root, 'lib', 'flatview.map'), encoding='utf-8') as file:
         before, _, after = re.split(r'(?<=global:\n)(.*?)(?=local:)', file.read(), flags=re.DOTALL)
     print(before + ''.join(f'    {name};\n' for name in sorted(names)) + after, end='')
@@ -120,7 +125,8 @@ def main():
     in_headers = set()
     for header in headers(root):
         names = marked(root, header)
-        in_headers |= names
+        if not header.startswith(ACCEL):
+            in_headers |= names
         tap.case(f'{header} marks what it declares',
                  [f'{name}: declared without FLATVIEW_API' for name in sorted(declared(root, header) - names)])
     tap.case('lib/flatview.map is sorted and has no wildcards or doubles',
@@ -130,6 +136,10 @@ def main():
              differences(in_headers, 'include/', set(in_map), 'lib/flatview.map'))
     tap.case('the library exports what lib/flatview.map names',
              differences(exported(library), os.path.basename(library), set(in_map), 'lib/flatview.map'))
+    for accel in sys.argv[3:]:
+        header = ACCEL + re.sub(r'^libflatview-|\.so.*$', '', os.path.basename(accel)) + '.h'
+        tap.case(f'{os.path.basename(accel)} exports what its header marks',
+                 differences(exported(accel), os.path.basename(accel), marked(root, header), header))
     return tap.end()
 
 

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * memory.c - the listener: from the spans of a commit to KVM_SET_USER_MEMORY_REGION.
+ *
+ * Invariant: what the kernel has in its slots is, at every instant at which a vCPU is in the guest, contained in a view
+ * that dispatch would honour then. Slots go in the removal phase (old view current), come in the addition phase (new view
+ * current); in between there may be less than either view has, which an exit makes good, except for an instruction fetch.
+ * So where memory goes and comes again in one commit the gate is closed from before the first until after the last.
+ * Established by: the callbacks here, which run under the topology lock. Relied on by: the guest.
+ *
+ * Failures. prepare() counts and allocates, so what comes after publication can fail only in the kernel. A slot that does
+ * not come is missing: its accesses are dispatched. A slot that does not go is stuck: it is not true any more, so no vCPU
+ * enters the guest before it is gone (memory_unstick()).
+ */
+#include "accel/kvm/kvm.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+int kvm_ioctl(FlatviewKvm *kvm, int fd, unsigned long request, void *data)
+{
+    int ret = kvm->config.ioctl ? kvm->config.ioctl(kvm->config.ioctl_arg, fd, request, data) : ioctl(fd, request, data);
+
+    return ret < 0 ? -errno : ret;
+}
+
+static int set_slot(FlatviewKvm *kvm, const Slot *slot, uint64_t size)
+{
+    struct kvm_userspace_memory_region region = {
+        .slot = (kvm->config.first_slot + slot->id) | kvm->config.address_space << 16,
+        .flags = slot->flags,
+        .guest_phys_addr = slot->first,
+        .memory_size = size,
+        .userspace_addr = (uintptr_t)slot->host,
+    };
+    int err = kvm_ioctl(kvm, kvm->config.vm_fd, KVM_SET_USER_MEMORY_REGION, &region);
+
+    if (err < 0) {
+        kvm->stats.failures++;
+        kvm->stats.last_error = err;
+        return err;
+    }
+    *(size ? &kvm->stats.added : &kvm->stats.removed) += 1;
+    return 0;
+}
+
+static void hold(FlatviewKvm *kvm)
+{
+    if (!kvm->holding) {
+        gate_close(kvm);
+        kvm->holding = true;
+        kvm->stats.stops++;
+    }
+}
+
+static void remove_slot(FlatviewKvm *kvm, Slot *slot)
+{
+    if (slot->missing) {
+        kvm->table.n_missing--;
+        slots_erase(&kvm->table, slot);
+    } else if (set_slot(kvm, slot, 0) == 0) {
+        slots_erase(&kvm->table, slot);
+    } else {
+        hold(kvm);
+        slots_strand(&kvm->table, slot);
+    }
+}
+
+static void add_slot(FlatviewKvm *kvm, const Slot *wanted)
+{
+    Slot *slot = slots_insert(&kvm->table, wanted);
+
+    slot->missing = set_slot(kvm, slot, slot->size) < 0;
+    kvm->table.n_missing += slot->missing;
+}
+
+static int add_missing(FlatviewKvm *kvm)
+{
+    int first_err = 0;
+    size_t i;
+
+    for (i = 0; kvm->table.n_missing && i < kvm->table.n; i++) {
+        Slot *slot = &kvm->table.at[i];
+
+        if (slot->missing) {
+            int err = set_slot(kvm, slot, slot->size);
+
+            slot->missing = err < 0;
+            kvm->table.n_missing -= err == 0;
+            first_err = first_err ? first_err : err;
+        }
+    }
+    return first_err;
+}
+
+/* Under lock. */
+static int unstick(FlatviewKvm *kvm)
+{
+    size_t i;
+    int err;
+
+    for (i = kvm->table.n_stuck; i-- > 0;) {
+        err = set_slot(kvm, &kvm->table.stuck[i], 0);
+        if (err < 0) {
+            return err;
+        }
+        slots_unstick(&kvm->table, i);
+    }
+    return 0;
+}
+
+static void let_go(FlatviewKvm *kvm)
+{
+    if (kvm->holding && !kvm->table.n_stuck) {
+        kvm->holding = false;
+        gate_open(kvm);
+    }
+}
+
+int memory_unstick(FlatviewKvm *kvm)
+{
+    int err;
+
+    pthread_mutex_lock(&kvm->lock);
+    err = unstick(kvm);
+    if (err == 0 && !kvm->planned) { /* a commit that is under way lets go itself */
+        let_go(kvm);
+    }
+    pthread_mutex_unlock(&kvm->lock);
+    return err;
+}
+
+int flatview_kvm_retry(FlatviewKvm *kvm)
+{
+    int err = memory_unstick(kvm);
+
+    pthread_mutex_lock(&kvm->lock);
+    if (err == 0) {
+        err = add_missing(kvm);
+    }
+    pthread_mutex_unlock(&kvm->lock);
+    return err;
+}
+
+/* ---- the listener ---- */
+
+static FlatviewKvm *listener_kvm(MemoryListener *listener)
+{
+    return (FlatviewKvm *)((char *)listener - offsetof(FlatviewKvm, listener));
+}
+
+static int kvm_prepare(MemoryListener *listener, const MemoryDelta *delta)
+{
+    FlatviewKvm *kvm = listener_kvm(listener);
+    int err;
+
+    pthread_mutex_lock(&kvm->lock);
+    unstick(kvm);
+    err = slots_plan(&kvm->table, delta, kvm->page, &kvm->plan);
+    kvm->stats.refused_commits += err == -ENOSPC;
+    kvm->planned = err == 0;
+    kvm->removed = kvm->added = false;
+    pthread_mutex_unlock(&kvm->lock);
+    return err;
+}
+
+static void kvm_abort(MemoryListener *listener, const MemoryDelta *delta)
+{
+    FlatviewKvm *kvm = listener_kvm(listener);
+
+    (void)delta;
+    pthread_mutex_lock(&kvm->lock);
+    kvm->planned = false;
+    slots_plan_clear(&kvm->plan);
+    let_go(kvm);
+    pthread_mutex_unlock(&kvm->lock);
+}
+
+/* The whole plan goes by at its first span: no view is published between the spans of a commit. */
+static void carry_out_removals(FlatviewKvm *kvm)
+{
+    size_t i;
+
+    if (kvm->plan.replaces) {
+        hold(kvm);
+    }
+    for (i = 0; i < kvm->plan.n_remove; i++) {
+        remove_slot(kvm, slots_find(&kvm->table, kvm->plan.remove[i].first));
+    }
+    kvm->removed = true;
+}
+
+static void kvm_span_del(MemoryListener *listener, const MemorySpan *span)
+{
+    FlatviewKvm *kvm = listener_kvm(listener);
+    size_t i;
+
+    pthread_mutex_lock(&kvm->lock);
+    if (!kvm->planned) { /* unregistering */
+        while ((i = slots_lower(&kvm->table, span->first)) < kvm->table.n && kvm->table.at[i].first <= span->last) {
+            remove_slot(kvm, &kvm->table.at[i]);
+        }
+    } else if (!kvm->removed) {
+        carry_out_removals(kvm);
+    }
+    pthread_mutex_unlock(&kvm->lock);
+}
+
+static void kvm_span_add(MemoryListener *listener, const MemorySpan *span)
+{
+    FlatviewKvm *kvm = listener_kvm(listener);
+    size_t i;
+
+    (void)span;
+    pthread_mutex_lock(&kvm->lock);
+    if (!kvm->added) {
+        for (i = 0; i < kvm->plan.n_add; i++) {
+            add_slot(kvm, &kvm->plan.add[i]);
+        }
+        kvm->added = true;
+    }
+    pthread_mutex_unlock(&kvm->lock);
+}
+
+static void kvm_commit(MemoryListener *listener)
+{
+    FlatviewKvm *kvm = listener_kvm(listener);
+
+    pthread_mutex_lock(&kvm->lock);
+    if (kvm->planned) {
+        add_missing(kvm);
+    }
+    kvm->planned = false;
+    slots_plan_clear(&kvm->plan);
+    let_go(kvm);
+    pthread_mutex_unlock(&kvm->lock);
+}
+
+/* ---- life ---- */
+
+static int find_limit(FlatviewKvm *kvm)
+{
+    int n = kvm_ioctl(kvm, kvm->config.vm_fd, KVM_CHECK_EXTENSION, (void *)(uintptr_t)KVM_CAP_NR_MEMSLOTS);
+    unsigned left;
+
+    if (n < 0) {
+        return n;
+    }
+    n = n ? n : 32; /* what kernels without the capability have */
+    if (kvm->config.first_slot >= (unsigned)n) {
+        return -EINVAL;
+    }
+    left = (unsigned)n - kvm->config.first_slot;
+    kvm->stats.max_slots = kvm->config.max_slots && kvm->config.max_slots < left ? kvm->config.max_slots : left;
+    return 0;
+}
+
+static void kvm_discard(FlatviewKvm *kvm)
+{
+    slots_fini(&kvm->table);
+    slots_plan_fini(&kvm->plan);
+    pthread_cond_destroy(&kvm->gate_left);
+    pthread_cond_destroy(&kvm->gate_opened);
+    pthread_mutex_destroy(&kvm->gate_lock);
+    pthread_mutex_destroy(&kvm->lock);
+    free(kvm);
+}
+
+int flatview_kvm_new(const FlatviewKvmConfig *config, FlatviewKvm **ret_kvm)
+{
+    FlatviewKvm *kvm;
+    int err;
+
+    if (!config || !config->memory || !ret_kvm) {
+        return -EINVAL;
+    }
+    kvm = calloc(1, sizeof(*kvm));
+    if (!kvm) {
+        return -ENOMEM;
+    }
+    kvm->config = *config;
+    kvm->page = (uint64_t)sysconf(_SC_PAGESIZE);
+    kvm->config.kick_signal = config->kick_signal ? config->kick_signal : SIGUSR1;
+    kvm->listener = (MemoryListener){
+        .name = "kvm",
+        .priority = config->priority,
+        .prepare = kvm_prepare,
+        .abort = kvm_abort,
+        .span_del = kvm_span_del,
+        .span_add = kvm_span_add,
+        .commit = kvm_commit,
+    };
+    pthread_mutex_init(&kvm->lock, NULL);
+    pthread_mutex_init(&kvm->gate_lock, NULL);
+    pthread_cond_init(&kvm->gate_opened, NULL);
+    pthread_cond_init(&kvm->gate_left, NULL);
+    err = find_limit(kvm);
+    if (err == 0) {
+        err = gate_take_signal(kvm->config.kick_signal);
+    }
+    if (err == 0) {
+        err = slots_init(&kvm->table, (uint32_t)kvm->stats.max_slots);
+    }
+    if (err == 0) {
+        err = memory_listener_register(&kvm->listener, config->memory);
+    }
+    if (err < 0) {
+        kvm_discard(kvm);
+        return err;
+    }
+    *ret_kvm = kvm;
+    return 0;
+}
+
+int flatview_kvm_free(FlatviewKvm *kvm)
+{
+    int err;
+
+    if (kvm->vcpus) {
+        return -EBUSY;
+    }
+    err = memory_listener_unregister(&kvm->listener);
+    if (err == 0) {
+        memory_unstick(kvm);
+        kvm_discard(kvm);
+    }
+    return err;
+}
+
+int flatview_kvm_for_each_slot(FlatviewKvm *kvm, int (*fn)(const FlatviewKvmSlot *slot, void *arg), void *arg)
+{
+    size_t i;
+    int ret = 0;
+
+    pthread_mutex_lock(&kvm->lock);
+    for (i = 0; i < kvm->table.n && ret == 0; i++) {
+        const Slot *slot = &kvm->table.at[i];
+        FlatviewKvmSlot value = {
+            .id = kvm->config.first_slot + slot->id,
+            .flags = slot->flags,
+            .first = slot->first,
+            .size = slot->size,
+            .host = slot->host,
+            .missing = slot->missing,
+        };
+
+        ret = fn(&value, arg);
+    }
+    pthread_mutex_unlock(&kvm->lock);
+    return ret;
+}
+
+void flatview_kvm_get_stats(FlatviewKvm *kvm, FlatviewKvmStats *ret_stats)
+{
+    pthread_mutex_lock(&kvm->lock);
+    *ret_stats = kvm->stats;
+    ret_stats->slots = kvm->table.n;
+    ret_stats->missing = kvm->table.n_missing;
+    ret_stats->stuck = kvm->table.n_stuck;
+    pthread_mutex_unlock(&kvm->lock);
+    ret_stats->mmio_exits = __atomic_load_n(&kvm->stats.mmio_exits, __ATOMIC_RELAXED);
+    ret_stats->pio_exits = __atomic_load_n(&kvm->stats.pio_exits, __ATOMIC_RELAXED);
+    ret_stats->unassigned = __atomic_load_n(&kvm->stats.unassigned, __ATOMIC_RELAXED);
+}
