@@ -122,7 +122,7 @@ struct MemoryRegion {
     hwaddr alias_offset;
     uint64_t bias;               /* memory_region_set_offset() */
     uint64_t first_gen, last_gen; /* generations between which views could reach it */
-    void *host;                  /* RAM kinds: host address of offset 0; constant after init */
+    void *host;                  /* RAM kinds: host address of offset 0; constant after init but for RAM devices */
     void *block;                 /* RAM kinds: the RamBlock */
     void *cell;                  /* the view that is rendered from here, if any */
     struct FlatviewChainLink *chains; /* address spaces whose root resolution passes through here */
@@ -135,6 +135,7 @@ struct MemoryRegion {
     uint8_t state;
     uint8_t dirty_log_mask;
     bool enabled, readonly, nonvolatile, romd, name_is_ours, ops_is_ours, mapped_as_root;
+    void *window;                /* RAM devices: the RamWindow that host is of, if it came later */
     void *calls;                 /* what it says about its calls; made when it first does */
     uint32_t root_uses;          /* address spaces registered with this root */
     uint64_t walk_mark;          /* topology walks: the last one that came by */
@@ -247,7 +248,12 @@ FLATVIEW_API int memory_region_init_rom_ptr(MemoryRegion *mr, const char *name, 
 FLATVIEW_API int memory_region_init_rom_device(MemoryRegion *mr, const MemoryRegionOps *ops, const char *name,
                                                uint64_t size);
 
-/** memory_region_init_ram_device_ptr() - mapped hardware: accesses keep their width and are never copied in bulk. */
+/**
+ * memory_region_init_ram_device_ptr() - mapped hardware: accesses keep their width and are never copied in bulk
+ *
+ * Naturally aligned accesses of 1, 2, 4 and 8 bytes are one load or store; others, and bulk copies, are cut into such,
+ * ascending. For hardware that takes fewer widths, or whose memory comes later: memory_ram_device.h.
+ */
 FLATVIEW_API int memory_region_init_ram_device_ptr(MemoryRegion *mr, const char *name, uint64_t size, void *ptr);
 
 /**

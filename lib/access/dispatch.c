@@ -12,6 +12,7 @@
 #include "access/dispatch.h"
 
 #include "access/call.h"
+#include "access/exact.h"
 
 static hwaddr min_len(hwaddr a, hwaddr b)
 {
@@ -46,21 +47,19 @@ static bool is_memory_for(const FlatRange *range, bool is_write)
     return range->flags & (is_write ? FLAT_DIRECT_WRITE : FLAT_DIRECT_READ);
 }
 
-static void memory_rw(const FlatRange *range, hwaddr addr, uint8_t *buf, size_t len, bool is_write)
+static MemTxResult memory_rw(const FlatRange *range, hwaddr addr, uint8_t *buf, size_t len, bool is_write)
 {
     uint8_t *host = range->host + (addr - range->first);
 
     if (range->flags & FLAT_EXACT) {
-        if (is_write) {
-            ram_exact_write(host, buf, len);
-        } else {
-            ram_exact_read(buf, host, len);
-        }
-    } else if (is_write) {
+        return exact_rw(range, addr, buf, len, is_write);
+    }
+    if (is_write) {
         ram_copy(host, buf, len);
     } else {
         ram_copy(buf, host, len);
     }
+    return MEMTX_OK;
 }
 
 /* A part that device callbacks answer: cut into bus accesses. */
@@ -97,8 +96,7 @@ static MemTxResult range_rw(const FlatRange *range, hwaddr addr, MemTxAttrs attr
                             bool is_write)
 {
     if (is_memory_for(range, is_write)) {
-        memory_rw(range, addr, buf, len, is_write);
-        return MEMTX_OK;
+        return memory_rw(range, addr, buf, len, is_write);
     }
     if (!range->ops && !range->host) {
         return MEMTX_DECODE_ERROR;

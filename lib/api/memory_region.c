@@ -101,7 +101,8 @@ int memory_region_set_size(MemoryRegion *mr, uint64_t size)
     block = mr->block;
     if (mr->kind == MEMORY_KIND_RAM || mr->kind == MEMORY_KIND_ROM || mr->kind == MEMORY_KIND_ROM_DEVICE ||
         mr->kind == MEMORY_KIND_RAM_DEVICE) {
-        err = size > (block ? block->size : 0) ? -EINVAL : 0;
+        /* Without a block: nothing, or of a RAM device memory of which only its owner knows the end. */
+        err = size > (block ? block->size : 0) || (!block && !mr->size_is_zero) ? -EINVAL : 0;
     }
     return end_with(err < 0 ? err : change_size(mr, size));
 }

@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 
+#include <flatview/memory_ram_device.h>
 #include <flatview/memory_region.h>
 
 #include "base/mem.h"
@@ -150,6 +151,11 @@ int memory_region_init_rom_ptr(MemoryRegion *mr, const char *name, uint64_t size
 int memory_region_init_ram_device_ptr(MemoryRegion *mr, const char *name, uint64_t size, void *ptr)
 {
     return init_ptr(mr, MEMORY_KIND_RAM_DEVICE, name, size, ptr);
+}
+
+int memory_region_init_ram_device(MemoryRegion *mr, const MemoryRegionOps *ops, const char *name, uint64_t size)
+{
+    return init_plain(mr, MEMORY_KIND_RAM_DEVICE, ops, name, size);
 }
 
 int memory_region_init_ram_memfd(MemoryRegion *mr, const char *name, uint64_t size)

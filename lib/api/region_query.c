@@ -115,7 +115,7 @@ uint8_t memory_region_get_dirty_log_mask(const MemoryRegion *mr)
 
 void *memory_region_get_ram_ptr(const MemoryRegion *mr)
 {
-    return mr->host;
+    return region_peek(mr->host);
 }
 
 int memory_region_get_fd(const MemoryRegion *mr)

@@ -15,6 +15,7 @@
 
 #include "publish/change_calls.h"
 #include "publish/dirty.h"
+#include "topology/ram_window.h"
 
 static void mark_whole(MemoryRegion *mr, bool mark)
 {
@@ -263,6 +264,34 @@ void change_hooks_settle(MemoryRegion *mr)
     region_hook(mr, mr->hooks_wanted);
 }
 
+static void put_window(MemoryRegion *mr, RamWindow *window)
+{
+    mr->window = window;
+    region_poke(mr->host, window ? window->ptr : NULL);
+}
+
+int change_window(MemoryRegion *mr, RamWindow *window)
+{
+    UndoEntry *entry;
+
+    if (!window && !mr->window) {
+        return 0;
+    }
+    entry = txn_log(UNDO_WINDOW, mr);
+    if (!entry) {
+        return -ENOMEM;
+    }
+    entry->a = (uintptr_t)mr->window;
+    put_window(mr, window);
+    mark_whole(mr, true);
+    return 0;
+}
+
+void change_window_settle(const UndoEntry *entry)
+{
+    ram_window_retire((RamWindow *)(uintptr_t)entry->a, entry->mr, generation_newest());
+}
+
 int change_destroy(MemoryRegion *mr)
 {
     if (!txn_log(UNDO_DESTROY, mr)) {
@@ -324,6 +353,11 @@ void change_undo(const UndoEntry *entry, bool mark)
     case UNDO_HOOKS:
         mr->hooks_wanted = (uint32_t)entry->a;
         region_hook(mr, (uint32_t)entry->b);
+        break;
+    case UNDO_WINDOW:
+        ram_window_discard(mr->window);
+        put_window(mr, (RamWindow *)(uintptr_t)entry->a);
+        mark_whole(mr, mark);
         break;
     case UNDO_CALLS:
         change_calls_undo(entry);

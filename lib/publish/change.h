@@ -10,6 +10,8 @@
 
 #include "publish/transaction.h"
 
+struct RamWindow;
+
 int change_link(MemoryRegion *parent, MemoryRegion *child, hwaddr addr, int32_t priority);
 int change_unlink(MemoryRegion *child);
 int change_addr(MemoryRegion *mr, hwaddr addr);
@@ -29,6 +31,11 @@ int change_log(MemoryRegion *mr, uint8_t mask);
 int change_hooks(MemoryRegion *mr, uint32_t set, uint32_t clear);
 /* The commit has succeeded: only what is wanted is in force. */
 void change_hooks_settle(MemoryRegion *mr);
+/* Of a RAM device: another RamWindow, or NULL. On success it is the transaction's: in force when that commits, discarded when
+   it does not. */
+int change_window(MemoryRegion *mr, struct RamWindow *window);
+/* The commit has succeeded: the window that was replaced can go. */
+void change_window_settle(const UndoEntry *entry);
 int change_destroy(MemoryRegion *mr);
 
 /* Take one logged change back. mark: views must follow (a nested abort); otherwise the caller forgets their edits. */

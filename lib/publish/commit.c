@@ -182,6 +182,8 @@ static void retire_all(void)
     for (i = 0; i < txn.n_undo; i++) {
         if (txn.undo[i].op == UNDO_HOOKS) {
             change_hooks_settle(txn.undo[i].mr);
+        } else if (txn.undo[i].op == UNDO_WINDOW) {
+            change_window_settle(&txn.undo[i]);
         }
     }
     for (i = 0; i < txn.n_undo; i++) {

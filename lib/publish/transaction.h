@@ -27,6 +27,7 @@ enum UndoOp {
     UNDO_BIAS,
     UNDO_LOG,
     UNDO_HOOKS,     /* a were wanted, b were in force */
+    UNDO_WINDOW,    /* had the RamWindow a */
     UNDO_CALLS,     /* field b of what it says about calls was a */
     UNDO_DESTROY,   /* was live */
     UNDO_SPACE_INIT /* space did not exist */

@@ -2,7 +2,8 @@
 /*
  * ram_block.h - host memory behind a region, and who frees it.
  *
- * Invariant: mr->host and mr->block never change between init and release, so a view may carry the host address.
+ * Invariant: mr->host and mr->block never change between init and release, so a view may carry the host address. (Of a RAM
+ * device without a block host may change: ram_window.h.)
  */
 #ifndef FLATVIEW_TOPOLOGY_RAM_BLOCK_H
 #define FLATVIEW_TOPOLOGY_RAM_BLOCK_H

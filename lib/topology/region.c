@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "topology/calls.h"
 #include "topology/ram_block.h"
+#include "topology/ram_window.h"
 #include "topology/region.h"
 
 Lock topology_lock = LOCK_INITIALIZER(LOCK_RANK_TOPOLOGY, "topology");
@@ -75,6 +76,8 @@ void region_fini(MemoryRegion *mr)
         legacy_ops_free(mr->ops);
     }
     ram_block_free(mr->block);
+    ram_window_end(mr->window);
+    mr->window = NULL;
     region_hook(mr, 0);
     region_calls_free(mr->calls);
     mr->calls = NULL;

@@ -13,7 +13,7 @@
 #define FLAT_ROMD (1u << 2)         /* the region's romd flag, true by default */
 #define FLAT_DIRECT_READ (1u << 3)  /* reads go to host */
 #define FLAT_DIRECT_WRITE (1u << 4) /* writes go to host */
-#define FLAT_EXACT (1u << 5)        /* RAM device: keep the width, no bulk copy */
+#define FLAT_EXACT (1u << 5)        /* RAM device with memory: keep the width, no bulk copy, no callbacks */
 #define FLAT_IDENTITY (FLAT_READONLY | FLAT_NONVOLATILE | FLAT_ROMD) /* what QEMU compares and merges by */
 #define FLAT_IO_SHIFT 16            /* MemoryRegion.io_flags << FLAT_IO_SHIFT */
 
@@ -23,7 +23,7 @@ typedef struct FlatRange {
     uint64_t offset;   /* in the region, of first */
     uint64_t bias;     /* added to the address that callbacks get */
     uint8_t *host;     /* of first; NULL unless FLAT_DIRECT_READ, FLAT_DIRECT_WRITE or FLAT_EXACT */
-    const MemoryRegionOps *ops; /* NULL for RAM */
+    const MemoryRegionOps *ops; /* NULL for RAM; of a RAM device, its widths if it states any */
     uint32_t flags;
     uint32_t pad;
 } FlatRange;
@@ -40,7 +40,7 @@ static inline bool flat_range_joins(const FlatRange *a, const FlatRange *b)
 static inline bool flat_range_equal(const FlatRange *a, const FlatRange *b)
 {
     return a->first == b->first && a->last == b->last && a->mr == b->mr && a->offset == b->offset &&
-           a->flags == b->flags && a->bias == b->bias;
+           a->flags == b->flags && a->bias == b->bias && a->host == b->host;
 }
 
 /* The piece of r that begins at first. */

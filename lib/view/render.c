@@ -81,6 +81,7 @@ static int paint_backing(Render *rd, MemoryRegion *mr, AddrRange window, hwaddr 
         break;
     case MEMORY_KIND_RAM_DEVICE:
         exact = true;
+        r.ops = mr->ops; /* while there is no memory; then only their widths matter */
         break;
     case MEMORY_KIND_ROM_DEVICE:
         direct = mr->romd;
@@ -104,7 +105,7 @@ static int paint_backing(Render *rd, MemoryRegion *mr, AddrRange window, hwaddr 
             }
         }
     }
-    r.flags = flags | mr->io_flags << FLAT_IO_SHIFT;
+    r.flags = flags | (flags & FLAT_EXACT ? 0 : mr->io_flags << FLAT_IO_SHIFT);
     if (!mr->first_gen) {
         mr->first_gen = rd->edit->gen;
     }

@@ -327,6 +327,21 @@ TEST_F(CommitFailure, MakingRegions)
     }
 }
 
+TEST_F(CommitFailure, MemoryOfADevice)
+{
+    static uint64_t memory[0x20];
+    MemoryRegion mr;
+
+    ASSERT_EQ(0, memory_region_init_ram_device(&mr, nullptr, "bar", sizeof(memory)));
+    ASSERT_EQ(0, memory_region_add_subregion(&root, 0x4000, &mr));
+    EXPECT_GT(fail_everywhere([&] { return memory_region_ram_device_set_ptr(&mr, memory, nullptr, nullptr); },
+                              [&] { ASSERT_EQ(0, memory_region_ram_device_set_ptr(&mr, nullptr, nullptr, nullptr)); }),
+              4u);
+    ASSERT_EQ(0, memory_region_del_subregion(&root, &mr));
+    ASSERT_EQ(0, memory_region_destroy(&mr));
+    ASSERT_EQ(0, memory_region_quiesce(&mr));
+}
+
 TEST_F(CommitFailure, AttributesOfCalls)
 {
     static MemoryLock lock = {nullptr, [](MemoryLock *) { return true; }, [](MemoryLock *) {}};
