@@ -121,7 +121,12 @@ static int disturb(StormThread *t, const Target *g)
     case 3:
         return place_again(g, g->addr, g->priority + (int)storm_below(t, 5) - 2);
     case 4:
-        return memory_region_set_log(g->mr, storm_chance(t, 2), DIRTY_MEMORY_MIGRATION);
+        if (memory_region_get_ram_ptr(g->mr)) {
+            bool log = memory_region_is_logging(g->mr, DIRTY_MEMORY_MIGRATION);
+
+            return memory_region_set_log(g->mr, !log, DIRTY_MEMORY_MIGRATION);
+        }
+        break;
     case 5:
         if (g->is_rom_device) {
             return memory_region_rom_device_set_romd(g->mr, !g->romd);

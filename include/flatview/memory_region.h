@@ -345,20 +345,6 @@ FLATVIEW_API int memory_region_rom_device_set_romd(MemoryRegion *mr, bool romd);
  */
 FLATVIEW_API int memory_region_set_offset(MemoryRegion *mr, hwaddr offset);
 
-/* Clients of the dirty log, bits of a mask, as QEMU numbers them. */
-#define DIRTY_MEMORY_VGA 0
-#define DIRTY_MEMORY_CODE 1
-#define DIRTY_MEMORY_MIGRATION 2
-
-/**
- * memory_region_set_log() - ask for logging of writes on behalf of a client
- * @client: DIRTY_MEMORY_*; else -EINVAL
- *
- * An attribute of the region: kept while it is unmapped, and never a reason to render a view. This version records the
- * mask and reports it; it does not collect dirty pages yet (docs/CAVEATS.md).
- */
-FLATVIEW_API int memory_region_set_log(MemoryRegion *mr, bool log, unsigned client);
-
 /* ---- asking --------------------------------------------------------------------------------------------------- */
 
 /*
@@ -382,7 +368,7 @@ FLATVIEW_API bool memory_region_is_container(const MemoryRegion *mr);
 FLATVIEW_API MemoryRegion *memory_region_get_parent(const MemoryRegion *mr);
 FLATVIEW_API MemoryRegion *memory_region_get_alias_target(const MemoryRegion *mr); /* NULL if no alias */
 FLATVIEW_API hwaddr memory_region_get_alias_offset(const MemoryRegion *mr);
-FLATVIEW_API uint8_t memory_region_get_dirty_log_mask(const MemoryRegion *mr); /* bits 1 << DIRTY_MEMORY_* */
+FLATVIEW_API uint8_t memory_region_get_dirty_log_mask(const MemoryRegion *mr); /* memory_dirty.h */
 FLATVIEW_API void *memory_region_get_ram_ptr(const MemoryRegion *mr); /* NULL unless backed; valid until released */
 FLATVIEW_API int memory_region_get_fd(const MemoryRegion *mr);        /* -1 unless memfd or file; do not close */
 

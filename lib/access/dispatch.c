@@ -12,6 +12,7 @@
 #include "access/dispatch.h"
 
 #include "access/call.h"
+#include "access/dirty.h"
 #include "access/exact.h"
 
 static hwaddr min_len(hwaddr a, hwaddr b)
@@ -50,16 +51,19 @@ static bool is_memory_for(const FlatRange *range, bool is_write)
 static MemTxResult memory_rw(const FlatRange *range, hwaddr addr, uint8_t *buf, size_t len, bool is_write)
 {
     uint8_t *host = range->host + (addr - range->first);
+    MemTxResult result = MEMTX_OK;
 
     if (range->flags & FLAT_EXACT) {
-        return exact_rw(range, addr, buf, len, is_write);
-    }
-    if (is_write) {
+        result = exact_rw(range, addr, buf, len, is_write);
+    } else if (is_write) {
         ram_copy(host, buf, len);
     } else {
         ram_copy(buf, host, len);
     }
-    return MEMTX_OK;
+    if (is_write) {
+        dirty_mark_range(range, addr, len);
+    }
+    return result;
 }
 
 /* A part that device callbacks answer: cut into bus accesses. */
@@ -212,6 +216,7 @@ MemTxResult dispatch_store_slow(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
 
     if (dispatch_holds(range, addr, size) && dispatch_flags(range->flags, FLAT_DIRECT_WRITE, FLAT_EXACT)) {
         ram_store(range->host + (addr - range->first), size, value_order(value, size, big_endian));
+        dirty_mark_range(range, addr, size);
         result = MEMTX_OK;
     } else if (dispatch_holds(range, addr, size) && !is_memory_for(range, true)) {
         result = call_write(range, range->offset + (addr - range->first), size, attrs,

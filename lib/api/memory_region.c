@@ -158,22 +158,6 @@ int memory_region_set_offset(MemoryRegion *mr, hwaddr offset)
     return err < 0 ? err : end_with(change_bias(mr, offset));
 }
 
-int memory_region_set_log(MemoryRegion *mr, bool log, unsigned client)
-{
-    int err;
-    uint8_t bit;
-
-    if (client > DIRTY_MEMORY_MIGRATION) {
-        return -EINVAL;
-    }
-    err = begin_on(mr);
-    if (err < 0) {
-        return err;
-    }
-    bit = (uint8_t)(1u << client);
-    return end_with(change_log(mr, log ? mr->dirty_log_mask | bit : mr->dirty_log_mask & (uint8_t)~bit));
-}
-
 int memory_region_destroy(MemoryRegion *mr)
 {
     int err = begin_on(mr);

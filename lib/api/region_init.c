@@ -15,6 +15,7 @@
 
 #include "base/mem.h"
 #include "publish/transaction.h"
+#include "topology/dirty_log.h"
 #include "topology/ram_block.h"
 #include "topology/region.h"
 
@@ -93,8 +94,14 @@ int memory_region_init_io_legacy(MemoryRegion *mr, const MemoryRegionLegacyOps *
 static int init_with_block(MemoryRegion *mr, MemoryRegionKind kind, const MemoryRegionOps *ops, const char *name,
                            uint64_t size, RamBlock *block)
 {
-    int ret = init_plain(mr, kind, ops, name, size);
+    int ret = block ? dirty_log_join_begin(block) : 0;
 
+    if (ret == 0) {
+        ret = init_plain(mr, kind, ops, name, size);
+        if (ret < 0 && block) {
+            dirty_log_join_cancel();
+        }
+    }
     if (ret < 0) {
         ram_block_free(block);
         return ret;
@@ -102,6 +109,7 @@ static int init_with_block(MemoryRegion *mr, MemoryRegionKind kind, const Memory
     if (block) {
         mr->block = block;
         mr->host = block->host;
+        dirty_log_join_end(block, mr);
     }
     return 0;
 }

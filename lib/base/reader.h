@@ -137,6 +137,28 @@ typedef struct ReaderDeferred {
 } ReaderDeferred;
 void reader_defer(ReaderDeferred *deferred, void (*fn)(ReaderDeferred *deferred));
 
+/*
+ * An asymmetric fence, for a pair of threads of which one is always in a hurry and the other seldom there:
+ *
+ *     hurried: store A; reader_fence_light(); load B        seldom: store B; reader_fence_heavy(); load A
+ *
+ * At least one of the two loads sees the other's store. The heavy one makes every thread of the process execute a full barrier
+ * at some point between its call and its return (membarrier(2), expedited: an interrupt to each processor that runs one), so
+ * the light one need only stop the compiler; without membarrier both are full barriers. Light fences may be executed before
+ * reader_fence_init(), and are then full.
+ */
+extern bool reader_has_membarrier; /* atomic; never goes back to false */
+void reader_fence_init(void);
+void reader_fence_heavy(void);
+static inline void reader_fence_light(void)
+{
+    if (__builtin_expect(__atomic_load_n(&reader_has_membarrier, __ATOMIC_RELAXED), 1)) {
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    } else {
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    }
+}
+
 uint64_t reader_grace_periods(void); /* waited for or deferred on, so far */
 
 #endif

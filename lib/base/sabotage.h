@@ -20,7 +20,8 @@ enum Sabotage {
     SABOTAGE_DROP_EVENT,    /* now and then a listener is not told of a removal */
     SABOTAGE_STALE_CACHE,   /* a thread's cached range is used whatever the generation */
     SABOTAGE_LOST_SPAN,     /* now and then a commit forgets to render a dirty span */
-    SABOTAGE_COUNT
+    SABOTAGE_COUNT,         /* the end of those that the storm must notice */
+    SABOTAGE_DROP_DIRTY,    /* now and then a store to logged memory is not marked: for `flatview migrate` */
 };
 
 #ifdef FLATVIEW_SABOTAGE

@@ -15,6 +15,7 @@
 
 #include "publish/change_calls.h"
 #include "publish/dirty.h"
+#include "publish/logging.h"
 #include "topology/ram_window.h"
 
 static void mark_whole(MemoryRegion *mr, bool mark)
@@ -217,22 +218,6 @@ int change_bias(MemoryRegion *mr, uint64_t bias)
     return 0;
 }
 
-int change_log(MemoryRegion *mr, uint8_t mask)
-{
-    UndoEntry *entry;
-
-    if (mr->dirty_log_mask == mask) {
-        return 0;
-    }
-    entry = txn_log(UNDO_LOG, mr);
-    if (!entry) {
-        return -ENOMEM;
-    }
-    entry->a = mr->dirty_log_mask;
-    region_poke(mr->dirty_log_mask, mask); /* a plane of its own: no view changes */
-    return 0;
-}
-
 /*
  * Hooks in force never lose one that was in force before the transaction: between two pokes any thread may fill its cache
  * from them, under a generation that an abort would leave current.
@@ -348,7 +333,9 @@ void change_undo(const UndoEntry *entry, bool mark)
         mark_whole(mr, mark);
         break;
     case UNDO_LOG:
-        region_poke(mr->dirty_log_mask, (uint8_t)entry->a);
+    case UNDO_GRANULE:
+    case UNDO_GLOBAL_LOG:
+        logging_undo(entry);
         break;
     case UNDO_HOOKS:
         mr->hooks_wanted = (uint32_t)entry->a;

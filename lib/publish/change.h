@@ -22,7 +22,6 @@ int change_readonly(MemoryRegion *mr, bool readonly);
 int change_nonvolatile(MemoryRegion *mr, bool nonvolatile);
 int change_romd(MemoryRegion *mr, bool romd);
 int change_bias(MemoryRegion *mr, uint64_t bias);
-int change_log(MemoryRegion *mr, uint8_t mask);
 /*
  * What an access must ask about (REGION_HOOK_* in topology/region.h): these are wanted from now on, those no more. A new one is
  * in force at once, and every view that shows the region gets a new generation in this commit, so that what threads have

@@ -26,8 +26,10 @@
 #include "publish/change.h"
 #include "publish/deliver.h"
 #include "publish/delta.h"
+#include "publish/logging.h"
 #include "publish/stage.h"
 #include "publish/transaction.h"
+#include "topology/dirty_log.h"
 #include "topology/release.h"
 
 #define KEEP_SPANS 4096 /* memory for this many stays with a cell */
@@ -131,6 +133,7 @@ static void publish(void)
     ViewCell *cell;
     Space *space;
 
+    dirty_log_raise(); /* who finds a range in what is published here marks what it stores there */
     for (cell = txn.touched; cell; cell = cell->touched_next) {
         if (cell->next_view) {
             cell_publish(cell);
@@ -185,6 +188,7 @@ static void retire_all(void)
         } else if (txn.undo[i].op == UNDO_WINDOW) {
             change_window_settle(&txn.undo[i]);
         }
+        logging_committed(&txn.undo[i]);
     }
     for (i = 0; i < txn.n_undo; i++) {
         if (txn.undo[i].op == UNDO_DESTROY) {

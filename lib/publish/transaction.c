@@ -25,6 +25,7 @@
 #include "publish/dirty.h"
 #include "publish/stage.h"
 #include "topology/calls.h"
+#include "topology/dirty_log.h"
 
 #define KEEP_UNDO 4096 /* entries whose memory is kept between transactions */
 
@@ -191,6 +192,7 @@ void txn_undo_to(size_t keep, bool mark)
 
 static void finish(void)
 {
+    dirty_log_settle(); /* before anything retired can be freed */
     txn.n_undo = 0;
     txn.serial++; /* what spaces noted as dirt of this transaction is void */
     if (txn.cap_undo > KEEP_UNDO) {

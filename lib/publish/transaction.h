@@ -25,7 +25,9 @@ enum UndoOp {
     UNDO_NONVOLATILE,
     UNDO_ROMD,
     UNDO_BIAS,
-    UNDO_LOG,
+    UNDO_LOG,        /* b: client a got a user, or lost one; c: on behalf of all RAM */
+    UNDO_GRANULE,    /* of client a was b */
+    UNDO_GLOBAL_LOG, /* b: of all RAM, began or ended */
     UNDO_HOOKS,     /* a were wanted, b were in force */
     UNDO_WINDOW,    /* had the RamWindow a */
     UNDO_CALLS,     /* field b of what it says about calls was a */

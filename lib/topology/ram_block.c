@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "topology/dirty_log.h"
 
 /* What a host can map of it, in whole pages; false if it cannot. */
 static bool whole_pages(uint64_t size, uint64_t *ret_mapped)
@@ -168,6 +169,7 @@ void ram_block_free(RamBlock *block)
     if (!block) {
         return;
     }
+    dirty_log_leave(block);
     if (block->mapped) {
         munmap(block->host, block->mapped);
     }

@@ -10,11 +10,33 @@
 
 #include <flatview/types.h>
 
+/* Who wants to know what is written to a block, and what was: dirty_log.h. */
+enum { DIRTY_CLIENTS = 3, DIRTY_SHIFT_DEFAULT = 12, DIRTY_SHIFT_MIN = 6, DIRTY_SHIFT_MAX = 30 };
+
+typedef struct DirtyLog {
+    uint32_t on;                             /* atomic: 1 << client for those whose bits a store sets; they have a map */
+    struct DirtyBitmap *map[DIRTY_CLIENTS];  /* atomic; once there, always there */
+    /* topology lock */
+    struct DirtyBitmap *staged[DIRTY_CLIENTS]; /* what the open transaction will need */
+    uint32_t users[DIRTY_CLIENTS];
+    uint8_t shift[DIRTY_CLIENTS]; /* log2 of the granule; 0: the default */
+    bool global;                  /* one of the migration client's users is global logging */
+    bool touched;
+    struct RamBlock *touched_next;
+    /* dirty_log.c's lock */
+    MemoryRegion *mr; /* NULL: in no list */
+    struct RamBlock *next, **pprev;
+    struct RamBlock *logged_next, **logged_pprev; /* NULL pprev: not in the list of logged ones */
+} DirtyLog;
+
 typedef struct RamBlock {
     uint8_t *host;
     uint64_t size;   /* bytes usable; mapped size is rounded up to pages */
     uint64_t mapped; /* bytes to unmap; 0: the caller's memory */
+    uint64_t used;   /* of a resizable block: bytes it has now, the rest is for growth; else 0 */
+    void (*resized)(MemoryRegion *mr, uint64_t size);
     int fd;          /* ours, or -1 */
+    DirtyLog dirty;
 } RamBlock;
 
 /* Each returns 0 and a block, or a negative errno and nothing. size > 0. */

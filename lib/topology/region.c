@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "topology/calls.h"
+#include "topology/dirty_log.h"
 #include "topology/ram_block.h"
 #include "topology/ram_window.h"
 #include "topology/region.h"
@@ -198,11 +199,18 @@ int region_adopt(MemoryRegion *mr)
     ret = check_static_chain(mr, &last);
     if (ret == 0 && last->kind == MEMORY_KIND_RAM && !last->size_is_zero) {
         ret = ram_block_new_ptr(last->host, region_size(last), &block);
+        if (ret == 0) {
+            ret = dirty_log_join_begin(block);
+        }
     }
     if (ret < 0) {
+        ram_block_free(block);
         return ret;
     }
-    last->block = block;
+    if (block) {
+        last->block = block;
+        dirty_log_join_end(block, last);
+    }
     for (;; mr = mr->alias) {
         if (mr->kind == MEMORY_KIND_IO) {
             ret = ops_check(mr->ops, &mr->io_flags);

@@ -36,7 +36,6 @@ TEST_F(Transaction, AbortPutsEverythingBack)
     ASSERT_EQ(0, memory_region_set_readonly(&dev[0].mr, true));
     ASSERT_EQ(0, memory_region_set_nonvolatile(&dev[0].mr, true));
     ASSERT_EQ(0, memory_region_set_offset(&dev[0].mr, 7));
-    ASSERT_EQ(0, memory_region_set_log(&dev[0].mr, true, DIRTY_MEMORY_VGA));
     ASSERT_EQ(0, memory_region_del_subregion(&root, &dev[1].mr));
     ASSERT_EQ(0, memory_region_destroy(&dev[1].mr));
     ASSERT_EQ(0, memory_region_set_enabled(&dev[2].mr, false));
@@ -46,7 +45,6 @@ TEST_F(Transaction, AbortPutsEverythingBack)
     EXPECT_EQ(0x100u, memory_region_size(&dev[0].mr));
     EXPECT_FALSE(memory_region_is_readonly(&dev[0].mr));
     EXPECT_FALSE(memory_region_is_nonvolatile(&dev[0].mr));
-    EXPECT_EQ(0, memory_region_get_dirty_log_mask(&dev[0].mr));
     EXPECT_EQ(&root, memory_region_get_parent(&dev[1].mr));
     EXPECT_EQ(0, dev[1].released);
 }
@@ -142,7 +140,6 @@ TEST_F(Transaction, MisuseIsAnErrorAndChangesNothing)
     EXPECT_EQ(-EINVAL, memory_region_del_subregion(&dev[0].mr, &root));
     EXPECT_EQ(-EINVAL, memory_region_set_alias_offset(&root, 1));
     EXPECT_EQ(-EINVAL, memory_region_rom_device_set_romd(&root, true));
-    EXPECT_EQ(-EINVAL, memory_region_set_log(&root, true, 3));
     EXPECT_EQ(-EINVAL, memory_region_set_enabled(nullptr, true));
     EXPECT_EQ(-EBUSY, memory_region_destroy(&root));
     EXPECT_EQ(-EBUSY, memory_region_destroy(&dev[0].mr)) << "mapped";

@@ -410,7 +410,7 @@ TEST_F(RegionInit, AnswersMayBeHadWhileOthersChange)
     MemoryRegion mr;
     pthread_t thread;
 
-    ASSERT_EQ(memory_region_init_io(&mr, &ops, "x", 0x10), 0);
+    ASSERT_EQ(memory_region_init_ram(&mr, "x", 0x100), 0);
     ASSERT_EQ(pthread_create(&thread, NULL, Ask, &mr), 0);
     for (int i = 0; i < 200; i++) {
         EXPECT_EQ(memory_region_add_subregion_overlap(&target, i % 2 ? 0x200 : 0, &mr, i), 0);
@@ -420,7 +420,7 @@ TEST_F(RegionInit, AnswersMayBeHadWhileOthersChange)
         EXPECT_EQ(memory_region_set_enabled(&mr, i % 2), 0);
         EXPECT_EQ(memory_region_set_readonly(&mr, i % 2), 0);
         EXPECT_EQ(memory_region_set_nonvolatile(&mr, i % 2), 0);
-        EXPECT_EQ(memory_region_set_log(&mr, i % 2, DIRTY_MEMORY_VGA), 0);
+        EXPECT_EQ(memory_region_set_log(&mr, i % 2 == 0, DIRTY_MEMORY_VGA), 0);
         EXPECT_EQ(memory_region_set_address(&mr, i % 2 ? 0 : 0x200), 0);
         EXPECT_EQ(memory_region_del_subregion(&target, &mr), 0);
     }

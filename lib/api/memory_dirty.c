@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * memory_dirty.c - the public face of the dirty log: topology/dirty_log.h has the bits, publish/logging.c the clients.
+ *
+ * Invariant: what passes the checks here names bytes of a block that exists, so that the floors below need not ask. The block of
+ * a region is constant from init to release.
+ */
+#include <errno.h>
+
+#include <flatview/memory_dirty.h>
+
+#include "access/dirty.h"
+#include "base/grace.h"
+#include "base/mem.h"
+#include "publish/logging.h"
+
+struct DirtyBitmapSnapshot {
+    DirtyTaken taken;
+    hwaddr first, last; /* as asked for */
+};
+
+/* ---- who wants it --------------------------------------------------------------------------------------------- */
+
+/* A transaction around a change of a client of mr. 0, or an error and none. */
+static int begin_on(MemoryRegion *mr, unsigned client)
+{
+    int err;
+
+    if (!mr || client >= DIRTY_CLIENTS) {
+        return -EINVAL;
+    }
+    err = txn_begin();
+    if (err < 0) {
+        return err;
+    }
+    err = region_adopt(mr);
+    if (err == 0 && !mr->block) {
+        err = -EINVAL;
+    }
+    if (err < 0) {
+        txn_end();
+    }
+    return err;
+}
+
+static int end_with(int err)
+{
+    int end = txn_end();
+
+    return err < 0 ? err : end;
+}
+
+int memory_region_set_log(MemoryRegion *mr, bool log, unsigned client)
+{
+    int err = begin_on(mr, client);
+    const RamBlock *block;
+
+    if (err < 0) {
+        return err;
+    }
+    block = mr->block;
+    /* The one of global logging is not anybody's to take. */
+    if (!log && block->dirty.users[client] == (client == DIRTY_MEMORY_MIGRATION && block->dirty.global)) {
+        return end_with(-EINVAL);
+    }
+    return end_with(change_log(mr, client, log));
+}
+
+bool memory_region_is_logging(const MemoryRegion *mr, unsigned client)
+{
+    return mr && client < DIRTY_CLIENTS && region_peek(mr->dirty_log_mask) >> client & 1;
+}
+
+int memory_region_set_dirty_granule(MemoryRegion *mr, unsigned client, uint64_t granule)
+{
+    unsigned shift = granule ? (unsigned)__builtin_ctzll(granule) : 0;
+    int err;
+
+    if (shift < DIRTY_SHIFT_MIN || shift > DIRTY_SHIFT_MAX || granule != UINT64_C(1) << shift) {
+        return -EINVAL;
+    }
+    err = begin_on(mr, client);
+    if (err < 0) {
+        return err;
+    }
+    return end_with(((RamBlock *)mr->block)->dirty.users[client] ? -EBUSY : change_granule(mr, client, shift));
+}
+
+uint64_t memory_region_get_dirty_granule(const MemoryRegion *mr, unsigned client)
+{
+    const RamBlock *block = mr ? mr->block : NULL;
+    unsigned shift;
+
+    if (!block || client >= DIRTY_CLIENTS) {
+        return 0;
+    }
+    shift = region_peek(block->dirty.shift[client]);
+    return UINT64_C(1) << (shift ? shift : DIRTY_SHIFT_DEFAULT);
+}
+
+int memory_dirty_log_wait(void)
+{
+    if (reader_ongoing() || txn_holds_lock()) {
+        return -EDEADLK;
+    }
+    grace_wait();
+    return 0;
+}
+
+/* ---- marking and collecting ----------------------------------------------------------------------------------- */
+
+/* The block of which [addr, addr + size) is a part; NULL if there is none. */
+static RamBlock *block_of(const MemoryRegion *mr, hwaddr addr, uint64_t size)
+{
+    RamBlock *block = mr ? mr->block : NULL;
+
+    return block && size && addr < block->size && size - 1 <= block->size - 1 - addr ? block : NULL;
+}
+
+int memory_region_set_dirty(MemoryRegion *mr, hwaddr addr, uint64_t size)
+{
+    if (!block_of(mr, addr, size)) {
+        return -EINVAL;
+    }
+    reader_enter();
+    dirty_mark_region(mr, addr, size);
+    reader_exit();
+    return 0;
+}
+
+int memory_region_merge_dirty(MemoryRegion *mr, hwaddr addr, unsigned clients, uint64_t page_size, const uint64_t *bitmap,
+                              uint64_t first_bit, uint64_t n_bits)
+{
+    unsigned shift = page_size ? (unsigned)__builtin_ctzll(page_size) : 0;
+    RamBlock *block = mr ? mr->block : NULL;
+
+    if (!block || !bitmap || shift < DIRTY_SHIFT_MIN || shift > DIRTY_SHIFT_MAX || page_size != UINT64_C(1) << shift ||
+        n_bits > UINT64_MAX - first_bit) {
+        return -EINVAL;
+    }
+    dirty_log_merge(block, clients, addr, shift, bitmap, first_bit, n_bits);
+    return 0;
+}
+
+static int snapshot(MemoryRegion *mr, hwaddr addr, uint64_t size, unsigned client, bool clear,
+                    DirtyBitmapSnapshot **ret_snapshot)
+{
+    RamBlock *block = block_of(mr, addr, size);
+    DirtyBitmapSnapshot *copy;
+    int err;
+
+    if (!block || client >= DIRTY_CLIENTS || !ret_snapshot) {
+        return -EINVAL;
+    }
+    copy = mem_alloc(sizeof(*copy)); /* before bits are taken away that could not be handed out */
+    if (!copy) {
+        return -ENOMEM;
+    }
+    copy->first = addr;
+    copy->last = addr + size - 1;
+    err = dirty_log_collect(block, client, copy->first, copy->last, clear, &copy->taken);
+    if (err < 0) {
+        mem_free(copy, sizeof(*copy));
+        return err;
+    }
+    *ret_snapshot = copy;
+    return 0;
+}
+
+int memory_region_snapshot_dirty(MemoryRegion *mr, hwaddr addr, uint64_t size, unsigned client,
+                                 DirtyBitmapSnapshot **ret_snapshot)
+{
+    return snapshot(mr, addr, size, client, false, ret_snapshot);
+}
+
+int memory_region_snapshot_and_clear_dirty(MemoryRegion *mr, hwaddr addr, uint64_t size, unsigned client,
+                                           DirtyBitmapSnapshot **ret_snapshot)
+{
+    return snapshot(mr, addr, size, client, true, ret_snapshot);
+}
+
+bool memory_region_snapshot_next_dirty(const DirtyBitmapSnapshot *copy, hwaddr addr, hwaddr *ret_addr, uint64_t *ret_size)
+{
+    const DirtyTaken *taken;
+    uint64_t base, first, last;
+    hwaddr begin, end;
+
+    if (!copy || !copy->taken.any || addr > copy->last) {
+        return false;
+    }
+    taken = &copy->taken;
+    base = taken->first_word_bit;
+    addr = addr > copy->first ? addr : copy->first;
+    if (!dirty_words_run(taken->words, (addr >> taken->shift) - base, taken->last - base + 1, &first, &last)) {
+        return false;
+    }
+    begin = (base + first) << taken->shift;
+    end = ((base + last + 1) << taken->shift) - 1;
+    begin = begin > addr ? begin : addr;
+    end = end < copy->last ? end : copy->last;
+    *ret_addr = begin;
+    *ret_size = end - begin + 1;
+    return true;
+}
+
+bool memory_region_snapshot_get_dirty(const DirtyBitmapSnapshot *copy, hwaddr addr, uint64_t size)
+{
+    hwaddr first;
+    uint64_t run;
+
+    if (!size || !memory_region_snapshot_next_dirty(copy, addr, &first, &run)) {
+        return false;
+    }
+    return first - addr <= size - 1;
+}
+
+void memory_region_snapshot_free(DirtyBitmapSnapshot *copy)
+{
+    if (copy) {
+        mem_free(copy->taken.words, copy->taken.n_words * sizeof(copy->taken.words[0]));
+        mem_free(copy, sizeof(*copy));
+    }
+}
+
+bool memory_region_get_dirty(MemoryRegion *mr, hwaddr addr, uint64_t size, unsigned client)
+{
+    RamBlock *block = block_of(mr, addr, size);
+
+    return block && client < DIRTY_CLIENTS && dirty_log_any(block, client, addr, addr + size - 1);
+}
+
+int memory_region_reset_dirty(MemoryRegion *mr, hwaddr addr, uint64_t size, unsigned client)
+{
+    RamBlock *block = block_of(mr, addr, size);
+
+    if (!block || client >= DIRTY_CLIENTS) {
+        return -EINVAL;
+    }
+    dirty_log_clean(block, client, addr, addr + size - 1);
+    return 0;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * logging.h - clients of the dirty log come and go, as a transaction makes them.
+ *
+ * Each returns 0 or -ENOMEM with nothing changed; a transaction is open and the region has a RAM block.
+ */
+#ifndef FLATVIEW_PUBLISH_LOGGING_H
+#define FLATVIEW_PUBLISH_LOGGING_H
+
+#include "publish/transaction.h"
+#include "topology/ram_block.h"
+
+/* One user more of the client, or one less (there is one). */
+int change_log(MemoryRegion *mr, unsigned client, bool log);
+int change_granule(MemoryRegion *mr, unsigned client, unsigned shift); /* the client has no users */
+/* All RAM there is, and all that will be made, is logged for migration; or is no more. On an error some of it is: undo. */
+int change_global_log(bool log);
+
+void logging_undo(const UndoEntry *entry);      /* UNDO_LOG, UNDO_GRANULE, UNDO_GLOBAL_LOG */
+void logging_committed(const UndoEntry *entry); /* likewise, and any other */
+
+#endif
