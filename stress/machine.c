@@ -104,6 +104,18 @@ static int init_ram(MachineRegion *region, const TopoRegion *t, const MachineOpt
     return memory_region_init_ram(&region->mr, t->name, t->size);
 }
 
+/* A map says where an IOMMU stands, not what it translates. */
+static IOMMUTLBEntry translate_nothing(MemoryRegion *mr, hwaddr addr, IOMMUAccessFlags flag, unsigned iommu_idx)
+{
+    (void)mr;
+    (void)addr;
+    (void)flag;
+    (void)iommu_idx;
+    return (IOMMUTLBEntry){ .last = UINT64_MAX, .perm = IOMMU_NONE };
+}
+
+static const MemoryRegionIOMMUOps mute_iommu_ops = { .translate = translate_nothing };
+
 static int init_region(Change *c, MachineRegion *region, const TopoRegion *t)
 {
     const MachineOptions *options = &c->machine->options;
@@ -117,6 +129,9 @@ static int init_region(Change *c, MachineRegion *region, const TopoRegion *t)
     }
     if (t->flags & TOPO_ROM_DEVICE) {
         return memory_region_init_rom_device(mr, options->rom_ops ? options->rom_ops : &mute_ops, t->name, t->size);
+    }
+    if (t->flags & TOPO_IOMMU && !options->io_ops) {
+        return memory_region_init_iommu(mr, &mute_iommu_ops, t->name, t->size);
     }
     if (t->flags & TOPO_TERMINATES) {
         return memory_region_init_io(mr, options->io_ops ? options->io_ops(t, options) : NULL, t->name, t->size);

@@ -17,6 +17,7 @@
 #include <flatview/address_space.h>
 #include <flatview/memory_listener.h>
 #include <flatview/memory_dirty.h>
+#include <flatview/memory_iommu.h>
 #include <flatview/memory_stats.h>
 #include <flatview/memory_text.h>
 

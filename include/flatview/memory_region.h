@@ -90,6 +90,7 @@ typedef enum MemoryRegionKind {
     MEMORY_KIND_ROM_DEVICE,
     MEMORY_KIND_RAM_DEVICE,
     MEMORY_KIND_ALIAS,
+    MEMORY_KIND_IOMMU,
 } MemoryRegionKind;
 
 /**
@@ -124,6 +125,7 @@ struct MemoryRegion {
     uint64_t first_gen, last_gen; /* generations between which views could reach it */
     void *host;                  /* RAM kinds: host address of offset 0; constant after init but for RAM devices */
     void *block;                 /* RAM kinds: the RamBlock */
+    void *iommu;                 /* IOMMU regions: the IommuRegion; constant after init */
     void *cell;                  /* the view that is rendered from here, if any */
     struct FlatviewChainLink *chains; /* address spaces whose root resolution passes through here */
     size_t n_children, n_enabled_children;

@@ -2,9 +2,10 @@
 /*
  * dispatch.c - accesses that are not one plain load, store or callback.
  *
- * Invariant: every function here that takes a FlatView uses no other (R1), also after a callback has committed a newer
- * one: the view, its ranges and their regions stay as they are until the section ends (R2, R4).
- * Established by: the public entries, which load the view once. Lock: none.
+ * Invariant: every function here that takes DispatchViews uses no other view of their spaces (R1), also after a callback
+ * has committed a newer one: views, their ranges and regions stay as they are until the section ends (R2, R4).
+ * Established by: the public entries, which begin with the space's view; dispatch_resolve(), which loads that of a space
+ * which an IOMMU region leads to once for each call. Lock: none.
  *
  * A walk never passes 2^64 - 1: lengths are compared as len - 1, which cannot overflow, and a range or hole of 2^64
  * bytes is one step.
@@ -14,6 +15,7 @@
 #include "access/call.h"
 #include "access/dirty.h"
 #include "access/exact.h"
+#include "access/iommu.h"
 
 static hwaddr min_len(hwaddr a, hwaddr b)
 {
@@ -111,8 +113,48 @@ static MemTxResult range_rw(const FlatRange *range, hwaddr addr, MemTxAttrs attr
     return device_rw(range, addr, attrs, buf, len, is_write);
 }
 
-static MemTxResult view_rw(const FlatView *view, hwaddr addr, MemTxAttrs attrs, uint8_t *buf, hwaddr len, bool is_write)
+/* What lies behind an IOMMU region, piece by piece: the first one, as dispatch_resolve() found it (at, piece), and on. Each
+   is asked for once, since translate() may report a fault. */
+static MemTxResult translated_rw(DispatchViews *views, hwaddr addr, MemTxAttrs attrs, uint8_t *buf, hwaddr len,
+                                 bool is_write, Resolved *at, MemTxResult piece)
 {
+    MemTxResult result = MEMTX_OK;
+
+    for (;;) {
+        hwaddr part = min_len(len - 1, at->after) + 1;
+
+        if (piece == MEMTX_OK) {
+            piece = range_rw(at->range, at->addr, attrs, buf, part, is_write);
+        }
+        result |= piece;
+        len -= part;
+        if (!len) {
+            return result;
+        }
+        addr += part;
+        buf += part;
+        piece = dispatch_resolve(views, views->seen[0].as, addr, is_write, attrs, at);
+    }
+}
+
+/* len bytes of a range. */
+static MemTxResult part_rw(DispatchViews *views, const FlatRange *range, hwaddr addr, MemTxAttrs attrs, uint8_t *buf,
+                           hwaddr len, bool is_write)
+{
+    MemTxResult piece;
+    Resolved at;
+
+    if (__builtin_expect(!(range->flags & FLAT_IOMMU), 1)) {
+        return range_rw(range, addr, attrs, buf, len, is_write);
+    }
+    piece = dispatch_resolve(views, views->seen[0].as, addr, is_write, attrs, &at);
+    return translated_rw(views, addr, attrs, buf, len, is_write, &at, piece);
+}
+
+/* In the space that views began with. */
+static MemTxResult view_rw(DispatchViews *views, hwaddr addr, MemTxAttrs attrs, uint8_t *buf, hwaddr len, bool is_write)
+{
+    const FlatView *view = views->seen[0].view;
     MemTxResult result = MEMTX_OK;
 
     while (len) {
@@ -121,7 +163,7 @@ static MemTxResult view_rw(const FlatView *view, hwaddr addr, MemTxAttrs attrs, 
 
         if (range) {
             part = min_len(len - 1, range->last - addr);
-            result |= range_rw(range, addr, attrs, buf, part + 1, is_write);
+            result |= part_rw(views, range, addr, attrs, buf, part + 1, is_write);
         } else {
             const FlatRange *next = view_lower(view->root, addr);
 
@@ -141,6 +183,7 @@ static MemTxResult view_rw(const FlatView *view, hwaddr addr, MemTxAttrs attrs, 
 MemTxResult dispatch_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, void *buf, hwaddr len, bool is_write)
 {
     MemTxResult result = MEMTX_OK;
+    DispatchViews views;
     ViewCell *cell;
     uint64_t delta;
 
@@ -154,7 +197,8 @@ MemTxResult dispatch_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, void *b
 
         ram_copy(is_write ? (void *)host : buf, is_write ? buf : (void *)host, len);
     } else {
-        result = view_rw(cell_view(cell), addr, attrs, buf, len, is_write);
+        dispatch_views_begin(&views, as);
+        result = view_rw(&views, addr, attrs, buf, len, is_write);
     }
     reader_exit();
     return result;
@@ -178,26 +222,87 @@ static void value_put(void *ret_value, unsigned size, uint64_t value)
     }
 }
 
+/*
+ * One value from a range that holds all of its bytes. Memory is not copied, for a copy may tear: here come the first access
+ * of a thread, all of one that the program registered, and one whose earlier steps found an older view.
+ */
+static MemTxResult range_load(const FlatRange *range, hwaddr addr, MemTxAttrs attrs, unsigned size, bool big_endian,
+                              uint64_t *ret_value)
+{
+    uint8_t bytes[8] = { 0 };
+    MemTxResult result;
+    uint64_t value = 0;
+
+    if (dispatch_flags(range->flags, FLAT_DIRECT_READ, FLAT_EXACT)) {
+        *ret_value = value_order(ram_load(range->host + (addr - range->first), size), size, big_endian);
+        return MEMTX_OK;
+    }
+    if (!is_memory_for(range, false)) {
+        result = call_read(range, range->offset + (addr - range->first), size, attrs, &value);
+        *ret_value = dispatch_order(range, value, size, big_endian);
+        return result;
+    }
+    result = range_rw(range, addr, attrs, bytes, size, false);
+    *ret_value = value_from_bytes(bytes, size, big_endian);
+    return result;
+}
+
+static MemTxResult range_store(const FlatRange *range, hwaddr addr, MemTxAttrs attrs, unsigned size, bool big_endian,
+                               uint64_t value)
+{
+    uint8_t bytes[8];
+
+    if (dispatch_flags(range->flags, FLAT_DIRECT_WRITE, FLAT_EXACT)) {
+        ram_store(range->host + (addr - range->first), size, value_order(value, size, big_endian));
+        dirty_mark_range(range, addr, size);
+        return MEMTX_OK;
+    }
+    if (!is_memory_for(range, true)) {
+        return call_write(range, range->offset + (addr - range->first), size, attrs,
+                          dispatch_order(range, value, size, big_endian));
+    }
+    value_to_bytes(value, bytes, size, big_endian);
+    return range_rw(range, addr, attrs, bytes, size, true);
+}
+
+/* The range that holds all of a typed access, and where; NULL with *ret_result for one that has no such range: it fails as a
+   whole, or it is done in parts, in buf. */
+static const FlatRange *typed_range(DispatchViews *views, hwaddr *addr, MemTxAttrs attrs, unsigned size, uint8_t *buf,
+                                    bool is_write, MemTxResult *ret_result)
+{
+    const FlatRange *range = thread_cache_find(views->seen[0].view, *addr);
+    Resolved at;
+
+    if (!dispatch_holds(range, *addr, size)) {
+        *ret_result = view_rw(views, *addr, attrs, buf, size, is_write);
+        return NULL;
+    }
+    if (!(range->flags & FLAT_IOMMU)) {
+        return range;
+    }
+    *ret_result = dispatch_resolve(views, views->seen[0].as, *addr, is_write, attrs, &at);
+    if (at.after < size - 1) {
+        *ret_result = translated_rw(views, *addr, attrs, buf, size, is_write, &at, *ret_result);
+        return NULL;
+    }
+    *addr = at.addr;
+    return at.range;
+}
+
 MemTxResult dispatch_load_slow(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, unsigned size, bool big_endian,
                                void *ret_value)
 {
-    const FlatView *view = cell_view(space_cell(as));
-    const FlatRange *range = thread_cache_find(view, addr);
-    uint64_t value = 0;
+    uint8_t bytes[8] = { 0 };
+    DispatchViews views;
+    const FlatRange *range;
     MemTxResult result;
+    uint64_t value;
 
-    if (dispatch_holds(range, addr, size) && dispatch_flags(range->flags, FLAT_DIRECT_READ, FLAT_EXACT)) {
-        /* Not a copy, which may tear: here come the first access of a thread, all of one that the program registered, and
-           one whose earlier steps found an older view. */
-        value = value_order(ram_load(range->host + (addr - range->first), size), size, big_endian);
-        result = MEMTX_OK;
-    } else if (dispatch_holds(range, addr, size) && !is_memory_for(range, false)) {
-        result = call_read(range, range->offset + (addr - range->first), size, attrs, &value);
-        value = dispatch_order(range, value, size, big_endian);
+    dispatch_views_begin(&views, as);
+    range = typed_range(&views, &addr, attrs, size, bytes, false, &result);
+    if (range) {
+        result = range_load(range, addr, attrs, size, big_endian, &value);
     } else {
-        uint8_t bytes[8] = { 0 };
-
-        result = view_rw(view, addr, attrs, bytes, size, false);
         value = value_from_bytes(bytes, size, big_endian);
     }
     reader_exit();
@@ -210,22 +315,16 @@ MemTxResult dispatch_load_slow(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, 
 MemTxResult dispatch_store_slow(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, unsigned size, bool big_endian,
                                 uint64_t value)
 {
-    const FlatView *view = cell_view(space_cell(as));
-    const FlatRange *range = thread_cache_find(view, addr);
+    DispatchViews views;
+    const FlatRange *range;
     MemTxResult result;
+    uint8_t bytes[8];
 
-    if (dispatch_holds(range, addr, size) && dispatch_flags(range->flags, FLAT_DIRECT_WRITE, FLAT_EXACT)) {
-        ram_store(range->host + (addr - range->first), size, value_order(value, size, big_endian));
-        dirty_mark_range(range, addr, size);
-        result = MEMTX_OK;
-    } else if (dispatch_holds(range, addr, size) && !is_memory_for(range, true)) {
-        result = call_write(range, range->offset + (addr - range->first), size, attrs,
-                                dispatch_order(range, value, size, big_endian));
-    } else {
-        uint8_t bytes[8];
-
-        value_to_bytes(value, bytes, size, big_endian);
-        result = view_rw(view, addr, attrs, bytes, size, true);
+    value_to_bytes(value, bytes, size, big_endian);
+    dispatch_views_begin(&views, as);
+    range = typed_range(&views, &addr, attrs, size, bytes, true, &result);
+    if (range) {
+        result = range_store(range, addr, attrs, size, big_endian, value);
     }
     reader_exit();
     return result;
@@ -245,14 +344,8 @@ MemTxResult dispatch_store_unregistered(AddressSpace *as, hwaddr addr, MemTxAttr
     return dispatch_store_slow(as, addr, attrs, size, big_endian, value);
 }
 
-MemTxResult dispatch_translate(AddressSpace *as, hwaddr addr, bool is_write, MemoryRegionSection *ret_section)
+static MemTxResult range_takes(const FlatRange *range, bool is_write)
 {
-    const FlatRange *range = thread_cache_find(cell_view(space_cell(as)), addr);
-
-    if (!range || (!range->ops && !range->host)) {
-        return MEMTX_DECODE_ERROR;
-    }
-    *ret_section = flat_range_section(range);
     if (is_memory_for(range, is_write)) {
         return MEMTX_OK;
     }
@@ -262,4 +355,29 @@ MemTxResult dispatch_translate(AddressSpace *as, hwaddr addr, bool is_write, Mem
         return answers ? MEMTX_OK : MEMTX_ACCESS_ERROR;
     }
     return range->ops->read || range->ops->read_with_attrs ? MEMTX_OK : MEMTX_ACCESS_ERROR;
+}
+
+MemTxResult dispatch_translate(AddressSpace *as, hwaddr addr, bool is_write, MemTxAttrs attrs,
+                               MemoryRegionSection *ret_section)
+{
+    DispatchViews views;
+    FlatRange piece;
+    Resolved at;
+    MemTxResult result;
+
+    dispatch_views_begin(&views, as);
+    result = dispatch_resolve(&views, as, addr, is_write, attrs, &at);
+    if (result != MEMTX_OK) {
+        return result;
+    }
+    if (!at.range->ops && !at.range->host) {
+        return MEMTX_DECODE_ERROR;
+    }
+    /* As as sees it: at its addresses, and no further than translations go. */
+    piece = flat_range_cut(at.range, at.addr - at.before, at.addr + at.after);
+    *ret_section = flat_range_section(&piece);
+    ret_section->offset_within_address_space = addr - at.before;
+    ret_section->last = addr + at.after;
+    ret_section->readonly |= !(at.perm & IOMMU_WO);
+    return range_takes(at.range, is_write);
 }

@@ -37,7 +37,8 @@ MemTxResult dispatch_store_unregistered(AddressSpace *as, hwaddr addr, MemTxAttr
                                         bool big_endian, uint64_t value);
 
 /* What answers at addr; inside a read section. See address_space_translate(). */
-MemTxResult dispatch_translate(AddressSpace *as, hwaddr addr, bool is_write, MemoryRegionSection *ret_section);
+MemTxResult dispatch_translate(AddressSpace *as, hwaddr addr, bool is_write, MemTxAttrs attrs,
+                               MemoryRegionSection *ret_section);
 
 #define DISPATCH_INLINE static inline __attribute__((always_inline))
 

@@ -139,9 +139,8 @@ MemTxResult address_space_translate(AddressSpace *as, hwaddr addr, bool is_write
 {
     MemTxResult result;
 
-    (void)attrs; /* for translations that depend on the initiator, of which there are none yet */
     reader_enter();
-    result = dispatch_translate(as, addr, is_write, ret_section);
+    result = dispatch_translate(as, addr, is_write, attrs, ret_section);
     reader_exit();
     return result;
 }

@@ -12,6 +12,7 @@
 #include "publish/change.h"
 #include "publish/transaction.h"
 #include "topology/calls.h"
+#include "topology/iommu.h"
 #include "topology/ram_block.h"
 
 /* A transaction of one change, or a nested one; @mr is live in it. */
@@ -165,7 +166,7 @@ int memory_region_destroy(MemoryRegion *mr)
     if (err < 0) {
         return err;
     }
-    if (mr->parent || mr->n_children || mr->aliases || mr->root_uses) {
+    if (mr->parent || mr->n_children || mr->aliases || mr->root_uses || iommu_has_notifiers(mr)) {
         return end_with(-EBUSY);
     }
     return end_with(change_destroy(mr));

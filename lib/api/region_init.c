@@ -10,12 +10,14 @@
  */
 #include <errno.h>
 
+#include <flatview/memory_iommu.h>
 #include <flatview/memory_ram_device.h>
 #include <flatview/memory_region.h>
 
 #include "base/mem.h"
 #include "publish/transaction.h"
 #include "topology/dirty_log.h"
+#include "topology/iommu.h"
 #include "topology/ram_block.h"
 #include "topology/region.h"
 
@@ -85,6 +87,24 @@ int memory_region_init_io_legacy(MemoryRegion *mr, const MemoryRegionLegacyOps *
         return ret;
     }
     mr->ops_is_ours = true;
+    return 0;
+}
+
+int memory_region_init_iommu(MemoryRegion *mr, const MemoryRegionIOMMUOps *ops, const char *name, uint64_t size)
+{
+    IommuRegion *iommu;
+    int ret;
+
+    ret = iommu_new(ops, &iommu);
+    if (ret < 0) {
+        return ret;
+    }
+    ret = init_plain(mr, MEMORY_KIND_IOMMU, NULL, name, size);
+    if (ret < 0) {
+        iommu_free(iommu);
+        return ret;
+    }
+    mr->iommu = iommu;
     return 0;
 }
 

@@ -31,6 +31,7 @@
 
 __thread unsigned txn_depth;
 static __thread bool delivering;
+static __thread bool notifying; /* holds the notifier lock of an IOMMU region, which ranks above the topology's */
 static __thread unsigned readers_of_tree; /* txn_enter() depth outside transactions */
 
 Txn txn = {.serial = 1};
@@ -62,6 +63,19 @@ bool txn_delivering(void)
     return delivering;
 }
 
+bool txn_set_notifying(bool value)
+{
+    bool before = notifying;
+
+    notifying = value;
+    return before;
+}
+
+bool txn_notifying(void)
+{
+    return notifying;
+}
+
 void txn_defer_detached(MemoryListener *listener)
 {
     listener->round_next = detached;
@@ -84,7 +98,7 @@ static void unlock_and_tell(void)
 
 int txn_enter(void)
 {
-    if (delivering) {
+    if (delivering || notifying) {
         return -EBUSY;
     }
     if (!txn_depth && !readers_of_tree++) {
@@ -102,12 +116,12 @@ void txn_leave(void)
 
 bool txn_holds_lock(void)
 {
-    return txn_depth || delivering || readers_of_tree;
+    return txn_depth || delivering || notifying || readers_of_tree;
 }
 
 static int begin(bool may_be_refused)
 {
-    if (delivering || readers_of_tree) {
+    if (delivering || notifying || readers_of_tree) {
         return -EBUSY;
     }
     if (!txn_depth) {
@@ -207,7 +221,7 @@ int txn_end(void)
 {
     int err = 0;
 
-    if (!txn_depth || delivering) {
+    if (!txn_depth || delivering || notifying) {
         return -EINVAL;
     }
     if (txn_depth > 1) {
@@ -230,7 +244,7 @@ int txn_end(void)
 
 void txn_abort(void)
 {
-    if (!txn_depth || delivering) {
+    if (!txn_depth || delivering || notifying) {
         return;
     }
     if (txn_depth > 1) {

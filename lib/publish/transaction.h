@@ -66,7 +66,7 @@ void txn_abort(void);
 /* Only keep others out, for reading the tree or for changes that no view can show: 0 or -EBUSY. */
 int txn_enter(void);
 void txn_leave(void);
-/* Does this thread hold the topology lock, in whatever way? Then it must not wait for readers. */
+/* Does this thread hold the topology lock, in whatever way, or one of an IOMMU region's? Then it must not wait for readers. */
 bool txn_holds_lock(void);
 
 /* Log an inverse; must precede the change. NULL: -ENOMEM. Valid until the next call. */
@@ -77,6 +77,11 @@ void txn_undo_to(size_t keep, bool mark);
 /* While listeners are called, this thread must not change anything. */
 void txn_set_delivering(bool delivering);
 bool txn_delivering(void);
+
+/* While notifiers of an IOMMU region are called, under its lock, this thread must not take the topology lock, nor end what
+   it has open. Returns what it was. */
+bool txn_set_notifying(bool notifying);
+bool txn_notifying(void);
 
 /* Called by nobody but the owner, once the lock is free: detached() of these. */
 void txn_defer_detached(MemoryListener *listener);

@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "topology/calls.h"
 #include "topology/dirty_log.h"
+#include "topology/iommu.h"
 #include "topology/ram_block.h"
 #include "topology/ram_window.h"
 #include "topology/region.h"
@@ -82,11 +83,13 @@ void region_fini(MemoryRegion *mr)
     region_hook(mr, 0);
     region_calls_free(mr->calls);
     mr->calls = NULL;
+    iommu_free(mr->iommu);
     mr->name = NULL;
     mr->name_is_ours = false;
     mr->ops = NULL;
     mr->ops_is_ours = false;
     mr->block = NULL;
+    mr->iommu = NULL;
     mr->host = NULL;
     mr->alias = NULL;
     __atomic_sub_fetch(&live_regions, 1, __ATOMIC_RELAXED);

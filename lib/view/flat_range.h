@@ -14,6 +14,7 @@
 #define FLAT_DIRECT_READ (1u << 3)  /* reads go to host */
 #define FLAT_DIRECT_WRITE (1u << 4) /* writes go to host */
 #define FLAT_EXACT (1u << 5)        /* RAM device with memory: keep the width, no bulk copy, no callbacks */
+#define FLAT_IOMMU (1u << 6)        /* leads to another space: no ops, no host, no fast flags */
 #define FLAT_IDENTITY (FLAT_READONLY | FLAT_NONVOLATILE | FLAT_ROMD) /* what QEMU compares and merges by */
 #define FLAT_IO_SHIFT 16            /* MemoryRegion.io_flags << FLAT_IO_SHIFT */
 

@@ -87,6 +87,9 @@ static int paint_backing(Render *rd, MemoryRegion *mr, AddrRange window, hwaddr 
         direct = mr->romd;
         r.ops = mr->ops;
         break;
+    case MEMORY_KIND_IOMMU:
+        flags |= FLAT_IOMMU;
+        break;
     default:
         r.ops = mr->ops;
         break;
