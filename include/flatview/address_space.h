@@ -50,7 +50,8 @@ FLATVIEW_API int address_space_init(AddressSpace *as, MemoryRegion *root, const 
  * @release: called once when no reader can be inside @as any more and its memory is the caller's again; as for
  *           memory_region_set_release(); may be NULL
  *
- * Listeners must have been unregistered: -EBUSY otherwise, and inside a transaction. No access may start after the call.
+ * Listeners and map clients must have been unregistered, and mappings that the space lends to ended (memory_dma.h): -EBUSY
+ * otherwise, and inside a transaction. No access may start after the call.
  * Return: 0, -EINVAL (no such space), -EBUSY, -ENOMEM, -EAGAIN as configured in memory_stats.h.
  */
 FLATVIEW_API int address_space_destroy(AddressSpace *as, void (*release)(AddressSpace *as));

@@ -105,4 +105,14 @@ __attribute__((no_sanitize("thread"))) void ram_copy(void *to, const void *from,
         }
     }
 }
+
+__attribute__((no_sanitize("thread"))) void ram_fill(void *to, uint8_t c, size_t len)
+{
+    volatile uint8_t *t = to;
+    size_t i;
+
+    for (i = 0; i < len; i++) {
+        t[i] = c;
+    }
+}
 #endif

@@ -23,10 +23,16 @@
 /* len bytes; the two may overlap. */
 #ifdef READER_TSAN
 void ram_copy(void *to, const void *from, size_t len);
+void ram_fill(void *to, uint8_t c, size_t len);
 #else
 static inline void ram_copy(void *to, const void *from, size_t len)
 {
     memmove(to, from, len);
+}
+
+static inline void ram_fill(void *to, uint8_t c, size_t len)
+{
+    memset(to, c, len);
 }
 #endif
 

@@ -192,6 +192,24 @@ MemTxResult splitter_read(const FlatRange *range, hwaddr offset, unsigned size, 
     return result;
 }
 
+/* Refusal 5 of splitter.h, for a write that needs a window and is not extended. */
+static bool can_merge(const MemoryRegionOps *ops)
+{
+    return ops->impl.narrow_write == MEMORY_NARROW_WRITE_MERGE && can_read(ops);
+}
+
+MemTxResult splitter_check(const FlatRange *range, hwaddr offset, unsigned size, MemTxAttrs attrs, bool is_write)
+{
+    const BusAccess access = { range, range->ops, offset, size, attrs };
+    MemTxResult result = check_access(&access, is_write);
+
+    if (result == MEMTX_OK && is_write && access.ops->impl.narrow_write != MEMORY_NARROW_WRITE_EXTEND &&
+        needs_window(&access) && !can_merge(access.ops)) {
+        return MEMTX_ACCESS_ERROR;
+    }
+    return result;
+}
+
 /* QEMU's way, for what does not fit impl. */
 static MemTxResult write_extended(const BusAccess *access, uint64_t value)
 {
@@ -250,7 +268,7 @@ MemTxResult splitter_write(const FlatRange *range, hwaddr offset, unsigned size,
         if (access.ops->impl.narrow_write == MEMORY_NARROW_WRITE_EXTEND) {
             return write_extended(&access, value);
         }
-        if (access.ops->impl.narrow_write == MEMORY_NARROW_WRITE_REFUSE || !can_read(access.ops)) {
+        if (!can_merge(access.ops)) {
             return MEMTX_ACCESS_ERROR;
         }
     }

@@ -41,6 +41,9 @@ MemTxResult splitter_read(const FlatRange *range, hwaddr offset, unsigned size, 
 /* Bits of value beyond size bytes are ignored. */
 MemTxResult splitter_write(const FlatRange *range, hwaddr offset, unsigned size, MemTxAttrs attrs, uint64_t value);
 
+/* MEMTX_OK, or what would refuse this access before any callback that carries data. */
+MemTxResult splitter_check(const FlatRange *range, hwaddr offset, unsigned size, MemTxAttrs attrs, bool is_write);
+
 /*
  * How many of len (> 0) bytes of a bulk copy the next bus access takes: the largest power of two that is at most
  * valid.max_access_size and len, and naturally aligned unless the region takes unaligned accesses all the way. It may be

@@ -80,7 +80,7 @@ int address_space_destroy(AddressSpace *as, void (*release)(AddressSpace *as))
     space = as->space;
     if (!space) {
         err = -EINVAL;
-    } else if (space->n_listeners) {
+    } else if (space->n_listeners || !map_pool_close(&space->maps)) {
         err = -EBUSY;
     } else {
         as->space = NULL;

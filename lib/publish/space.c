@@ -28,6 +28,7 @@ Space *space_new(AddressSpace *as, MemoryRegion *root, const char *name)
     space->as = as;
     space->root = root;
     space->seen_cell = &empty_cell;
+    map_pool_init(&space->maps);
     return space;
 }
 
@@ -55,6 +56,7 @@ static void space_free(RetireHead *head)
     AddressSpace *as = space->as;
     void (*release)(AddressSpace *as) = space->release;
 
+    map_pool_fini(&space->maps);
     mem_strfree(space->name);
     mem_free(space, sizeof(*space));
     if (release) {
@@ -70,6 +72,7 @@ void space_retire(Space *space)
 
 void space_discard(Space *space)
 {
+    map_pool_fini(&space->maps);
     mem_strfree(space->name);
     mem_free(space, sizeof(*space));
 }

@@ -13,6 +13,7 @@
 #define FLATVIEW_PUBLISH_SPACE_H
 
 #include "publish/cell.h"
+#include "publish/map_pool.h"
 #include "topology/region.h"
 
 typedef struct FlatviewChainLink {
@@ -51,6 +52,8 @@ typedef struct Space {
     size_t n_listeners;
 
     MemoryDelta delta; /* if the space moves to another cell in this commit */
+
+    MapPool maps; /* has its own lock */
 
     struct Space *next, *prev; /* all spaces, in order of creation */
     RetireHead retire;

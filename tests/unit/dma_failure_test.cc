@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* Every allocation of a mapping fails once, the first, the second, until it is made: each time -ENOMEM and nothing kept. */
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <functional>
+#include <vector>
+
+#include <flatview/memory.h>
+
+#include "api/machine.h"
+#include "shim/mem_shim.h"
+
+namespace {
+
+const MemTxAttrs kAttrs = MEMTXATTRS_UNSPECIFIED;
+
+class DmaFailure : public Machine {
+protected:
+    void SetUp() override
+    {
+        Machine::SetUp();
+        ASSERT_EQ(0, memory_region_init_ram(&ram, "ram", 0x1000));
+        ASSERT_EQ(0, memory_region_add_subregion(&root, 0x8000, &ram));
+    }
+
+    void TearDown() override
+    {
+        ASSERT_EQ(0, memory_region_del_subregion(&root, &ram));
+        ASSERT_EQ(0, memory_region_destroy(&ram));
+        ASSERT_EQ(0, memory_region_quiesce(&ram)) << "no failed mapping holds it";
+        Machine::TearDown();
+    }
+
+    /* How many failures it took. */
+    unsigned fail_everywhere(const std::function<int()> &map)
+    {
+        unsigned n = 0;
+        int err;
+
+        for (;;) {
+            uint64_t before = mem_shim_live_bytes();
+            n++;
+            mem_shim_fail_nth(n, n % 2);
+            err = map();
+            mem_shim_fail_nth(0, false);
+            if (err == 0) {
+                return n - 1;
+            }
+            EXPECT_EQ(-ENOMEM, err);
+            EXPECT_EQ(before, mem_shim_live_bytes());
+            EXPECT_EQ(0u, address_space_get_bounce_used(&as));
+        }
+    }
+
+    MemoryRegion ram;
+};
+
+TEST_F(DmaFailure, OfAListOfManyPieces)
+{
+    std::vector<MemoryMapRange> ranges;
+    MemoryMapping m = {};
+
+    for (hwaddr i = 0; i < 100; i++) {
+        ranges.push_back({i % 10 == 9 ? 0x1000 + i : 0x8000 + i % 2 * 0x100 + i, 1});
+    }
+    unsigned failures = fail_everywhere([&] {
+        return address_space_map_sg(&as, ranges.data(), ranges.size(), MEMORY_MAP_READ_WRITE, kAttrs, &m);
+    });
+    EXPECT_GE(failures, 4u) << "the list grows, and there are copies";
+    EXPECT_EQ(10u, address_space_get_bounce_used(&as));
+    EXPECT_EQ(0, address_space_unmap_sg(&m, m.len, nullptr));
+}
+
+TEST_F(DmaFailure, OfAPointer)
+{
+    hwaddr len = 16;
+    void *host;
+
+    EXPECT_EQ(2u, fail_everywhere([&] {
+        return address_space_map(&as, 0x8000, &len, MEMORY_MAP_READ, kAttrs, &host);
+    })) << "the record, and the table of the first one";
+    EXPECT_EQ(0, address_space_unmap(&as, host, len, MEMORY_MAP_READ, 0, nullptr));
+    EXPECT_EQ(2u, fail_everywhere([&] {
+        return address_space_map(&as, 0x1000, &len, MEMORY_MAP_READ, kAttrs, &host);
+    })) << "the record, and the copy";
+    EXPECT_EQ(0, address_space_unmap(&as, host, len, MEMORY_MAP_READ, 0, nullptr));
+}
+
+TEST_F(DmaFailure, OneRangeOfRamAllocatesNothing)
+{
+    MemoryMapRange range = {0x8000, 0x1000};
+    MemoryMapping m = {};
+
+    EXPECT_EQ(0u, fail_everywhere([&] {
+        return address_space_map_sg(&as, &range, 1, MEMORY_MAP_READ_WRITE, kAttrs, &m);
+    }));
+    EXPECT_EQ(0, address_space_unmap_sg(&m, m.len, nullptr));
+}
+
+} // namespace
