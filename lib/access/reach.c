@@ -11,6 +11,7 @@
 
 #include "access/dispatch.h"
 #include "access/dma.h"
+#include "access/exact.h"
 #include "access/guest_ram.h"
 #include "access/splitter.h"
 
@@ -123,15 +124,19 @@ MemTxResult reach_write_rom(AddressSpace *as, hwaddr addr, const uint8_t *buf, h
     reach_over(&reach, addr, len);
     for (; reach_next(&reach, false, &piece); buf += piece.len) {
         MemoryRegion *mr = piece.range ? piece.range->mr : NULL;
+        uint8_t *host = piece.host;
 
-        if (!mr || (!mr->host && !mr->ops)) {
+        if (mr && mr->kind == MEMORY_KIND_ROM_DEVICE && mr->host) {
+            host = (uint8_t *)mr->host + piece.offset; /* out of read mode the range has none */
+        }
+        if (!mr || (!host && !mr->ops)) {
             result |= MEMTX_DECODE_ERROR;
-        } else if (!mr->host) {
+        } else if (!host) {
             result |= MEMTX_ACCESS_ERROR;
         } else if (piece.range->flags & FLAT_EXACT) {
-            ram_exact_write((uint8_t *)mr->host + piece.offset, buf, piece.len);
-        } else { /* of a ROM device out of read mode the range has no host address, the region does */
-            ram_copy((uint8_t *)mr->host + piece.offset, buf, piece.len);
+            result |= exact_rw(piece.range, piece.addr, (uint8_t *)(uintptr_t)buf, piece.len, true);
+        } else {
+            ram_copy(host, buf, piece.len);
             dma_mark_written(mr, piece.offset, piece.len);
         }
     }
@@ -141,11 +146,23 @@ MemTxResult reach_write_rom(AddressSpace *as, hwaddr addr, const uint8_t *buf, h
 
 /* ---- questions ---- */
 
-static bool device_valid(const ReachPiece *piece, bool is_write, MemTxAttrs attrs)
+/* Mapped hardware: can the access be cut into widths that it takes? */
+static bool exact_valid(const FlatRange *range, const uint8_t *host, hwaddr len)
+{
+    return !range->ops || !(((uintptr_t)host | len) & (range->ops->valid.min_access_size - 1));
+}
+
+static bool piece_valid(const ReachPiece *piece, bool is_write, MemTxAttrs attrs)
 {
     hwaddr offset = piece->offset, left = piece->len;
     unsigned size;
 
+    if (piece->result != MEMTX_OK || range_is_direct(piece->range, is_write)) {
+        return piece->result == MEMTX_OK;
+    }
+    if (piece->range->flags & FLAT_EXACT) {
+        return exact_valid(piece->range, piece->host, piece->len);
+    }
     for (; left; offset += size, left -= size) {
         size = splitter_bulk_size(piece->range->ops, offset, left);
         if (splitter_check(piece->range, offset, size, attrs, is_write) != MEMTX_OK) {
@@ -165,8 +182,7 @@ bool reach_valid(AddressSpace *as, hwaddr addr, hwaddr len, bool is_write, MemTx
     reach_begin(&reach, as, attrs);
     reach_over(&reach, addr, len);
     while (valid && reach_next(&reach, is_write, &piece)) {
-        valid = piece.result == MEMTX_OK && (range_is_direct(piece.range, is_write) || !piece.range->ops ||
-                                             device_valid(&piece, is_write, attrs));
+        valid = piece_valid(&piece, is_write, attrs);
     }
     reader_exit();
     return valid;
@@ -181,7 +197,7 @@ static FlatRange range_alone(MemoryRegion *mr)
         .last = region_peek(mr->last),
         .mr = mr,
         .bias = region_peek(mr->bias),
-        .host = is_memory ? mr->host : NULL,
+        .host = is_memory ? region_peek(mr->host) : NULL,
         .ops = mr->ops,
         .flags = readonly ? FLAT_READONLY : 0,
     };
@@ -217,8 +233,9 @@ bool reach_region_valid(MemoryRegion *mr, hwaddr addr, unsigned size, bool is_wr
     }
     range = range_alone(mr);
     valid = valid && mr->kind != MEMORY_KIND_CONTAINER && range_result(&range, is_write) == MEMTX_OK &&
-            (range_is_direct(&range, is_write) || !range.ops ||
-             splitter_check(&range, addr, size, attrs, is_write) == MEMTX_OK);
+            (range_is_direct(&range, is_write) ||
+             (range.flags & FLAT_EXACT ? exact_valid(&range, range.host + addr, size) :
+                                         splitter_check(&range, addr, size, attrs, is_write) == MEMTX_OK));
     reader_exit();
     return valid;
 }
