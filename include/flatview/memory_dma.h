@@ -9,6 +9,8 @@
  * - The RAM that a mapping names stays valid until the mapping ends, also when it was unplugged and destroyed meanwhile: its
  *   release function runs after that, and memory_region_quiesce() waits for it. Nothing else is kept, and no writer waits.
  *   Whether the guest still sees that RAM is another question: what moves or vanishes meanwhile is written where it was.
+ * - What is written through a mapping is marked in the dirty log when the mapping ends, as far as its holder says; who must
+ *   have seen it all (a migration) has ended its mappings.
  * - A copy is read and written back by ordinary accesses, each through the map of its moment. If what was there is gone by
  *   then, the end of the mapping says so.
  * - Source: QEMU's address_space_map(), which maps no more than one piece, drops errors of the write back, and has no

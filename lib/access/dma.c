@@ -13,6 +13,7 @@
 
 #include <errno.h>
 
+#include "access/dirty.h"
 #include "access/dispatch.h"
 #include "access/reach.h"
 #include "base/mem.h"
@@ -189,7 +190,10 @@ static MemTxResult copies_rw(MemoryMapping *m, hwaddr len, bool is_write)
         if (!part->mr) {
             result |= dispatch_rw(m->as, part->at, m->attrs, part->host, touched, is_write);
         } else if (is_write) {
-            dma_mark_written(part->mr, part->at, touched);
+            /* After the holder's stores; collectors wait for sections, and the hold alone is none. */
+            reader_enter();
+            dirty_mark_region(part->mr, part->at, touched);
+            reader_exit();
         }
         len -= touched;
     }

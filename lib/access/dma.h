@@ -23,11 +23,4 @@ int dma_map_prefix(AddressSpace *as, hwaddr addr, hwaddr len, uint32_t direction
 /* As address_space_unmap_sg(), for a mapping that the caller has made not live: how the write back went. */
 MemTxResult dma_unmap(MemoryMapping *mapping, hwaddr access_len);
 
-/* Bytes [offset, offset + len) of a RAM region were stored to, without dispatch; in a read section or with a hold on mr.
-   len > 0. */
-static inline void dma_mark_written(MemoryRegion *mr, uint64_t offset, hwaddr len)
-{
-    (void)mr, (void)offset, (void)len; /* nothing collects dirty pages yet: CAVEATS */
-}
-
 #endif

@@ -3,14 +3,14 @@
  * reach.c - going over a stretch of an address space: what is there, would it answer, fill it, patch what backs it.
  *
  * Invariant: as in reach.h. Pieces are ascending and adjoin; their lengths add up to what was asked for, whatever is there.
- * Who stores to host memory here marks it (dma_mark_written()) before the read section ends. Lock: none.
+ * Who stores to host memory here marks it (dirty_mark_region()) before the read section ends. Lock: none.
  */
 #include "access/reach.h"
 
 #include <string.h>
 
+#include "access/dirty.h"
 #include "access/dispatch.h"
-#include "access/dma.h"
 #include "access/exact.h"
 #include "access/guest_ram.h"
 #include "access/splitter.h"
@@ -101,7 +101,7 @@ MemTxResult reach_set(AddressSpace *as, hwaddr addr, uint8_t c, hwaddr len, MemT
             result |= piece.result;
         } else if (range_is_direct(piece.range, true)) {
             ram_fill(piece.host, c, piece.len);
-            dma_mark_written(piece.range->mr, piece.offset, piece.len);
+            dirty_mark_region(piece.range->mr, piece.offset, piece.len);
         } else {
             for (; piece.len; piece.addr += part, piece.len -= part) {
                 part = min_len(piece.len, sizeof(bytes));
@@ -137,7 +137,7 @@ MemTxResult reach_write_rom(AddressSpace *as, hwaddr addr, const uint8_t *buf, h
             result |= exact_rw(piece.range, piece.addr, (uint8_t *)(uintptr_t)buf, piece.len, true);
         } else {
             ram_copy(host, buf, piece.len);
-            dma_mark_written(mr, piece.offset, piece.len);
+            dirty_mark_region(mr, piece.offset, piece.len);
         }
     }
     reader_exit();

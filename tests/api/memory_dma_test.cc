@@ -510,6 +510,51 @@ TEST_F(Dma, FromAListenerOneMayMap)
     ASSERT_EQ(0, memory_listener_unregister(&mapper));
 }
 
+/* ---- the dirty log ---- */
+
+/* Pages of low that were written since this was asked last; there are eight. */
+uint32_t dirty_pages(MemoryRegion *mr)
+{
+    DirtyBitmapSnapshot *snapshot = nullptr;
+    uint32_t pages = 0;
+
+    EXPECT_EQ(0, memory_region_snapshot_and_clear_dirty(mr, 0, 0x1000, DIRTY_MEMORY_MIGRATION, &snapshot));
+    for (unsigned i = 0; i < 8; i++) {
+        pages |= memory_region_snapshot_get_dirty(snapshot, i * 0x200, 0x200) ? 1u << i : 0;
+    }
+    memory_region_snapshot_free(snapshot);
+    return pages;
+}
+
+TEST_F(Dma, WhatIsWrittenThroughAMappingIsMarkedWhenItEnds)
+{
+    MemoryMapping m = {};
+    const uint8_t bytes[4] = {1, 2, 3, 4};
+
+    ASSERT_EQ(0, memory_region_set_dirty_granule(&low, DIRTY_MEMORY_MIGRATION, 0x200));
+    ASSERT_EQ(0, memory_region_set_log(&low, true, DIRTY_MEMORY_MIGRATION));
+    ASSERT_EQ(0, memory_dirty_log_wait());
+    dirty_pages(&low);
+    ASSERT_EQ(0u, dirty_pages(&low));
+    MemoryMapRange ranges[] = {{0xa00, 0x600}, {0x0, 0x400}};
+    ASSERT_EQ(0, address_space_map_sg(&as, ranges, 2, MEMORY_MAP_READ_WRITE, kAttrs, &m));
+    EXPECT_EQ(0u, dirty_pages(&low));
+    EXPECT_EQ(0, address_space_unmap_sg(&m, 0x601, nullptr));
+    EXPECT_EQ(0xe1u, dirty_pages(&low)) << "as far as it was written";
+    ASSERT_EQ(0, map(0, 0x1000, MEMORY_MAP_READ, &m));
+    EXPECT_EQ(0, address_space_unmap_sg(&m, 0x1000, nullptr));
+    EXPECT_EQ(0u, dirty_pages(&low)) << "only read";
+    EXPECT_EQ(MEMTX_OK, address_space_set(&as, 0x3ff, 1, 2, kAttrs));
+    EXPECT_EQ(6u, dirty_pages(&low));
+    EXPECT_EQ(MEMTX_OK, address_space_write_rom(&as, 0x800, kAttrs, bytes, 4));
+    EXPECT_EQ(16u, dirty_pages(&low));
+    ASSERT_EQ(0, map(0, 0x1000, MEMORY_MAP_WRITE, &m));
+    ASSERT_EQ(0, memory_region_del_subregion(&root, &low));
+    EXPECT_EQ(0, address_space_unmap_sg(&m, 1, nullptr));
+    EXPECT_EQ(1u, dirty_pages(&low)) << "also after it has left the map";
+    ASSERT_EQ(0, memory_region_set_log(&low, false, DIRTY_MEMORY_MIGRATION));
+}
+
 /* ---- clients ---- */
 
 struct Client : MemoryMapClient {
