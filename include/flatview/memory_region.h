@@ -373,6 +373,7 @@ FLATVIEW_API hwaddr memory_region_get_alias_offset(const MemoryRegion *mr);
 FLATVIEW_API uint8_t memory_region_get_dirty_log_mask(const MemoryRegion *mr); /* memory_dirty.h */
 FLATVIEW_API void *memory_region_get_ram_ptr(const MemoryRegion *mr); /* NULL unless backed; valid until released */
 FLATVIEW_API int memory_region_get_fd(const MemoryRegion *mr);        /* -1 unless memfd or file; do not close */
+FLATVIEW_API uint64_t memory_region_get_fd_offset(const MemoryRegion *mr); /* where in that the region begins, bytes */
 
 /**
  * memory_region_foreach_child() - children, topmost first (priority, then latest added)

@@ -125,6 +125,13 @@ int memory_region_get_fd(const MemoryRegion *mr)
     return block ? block->fd : -1;
 }
 
+uint64_t memory_region_get_fd_offset(const MemoryRegion *mr)
+{
+    const RamBlock *block = mr->block;
+
+    return block ? block->fd_offset : 0;
+}
+
 /* ---- children ------------------------------------------------------------------------------------------------- */
 
 static int topmost_first(const void *a, const void *b)

@@ -110,6 +110,8 @@ int ram_block_new_fd(int fd, uint64_t offset, uint64_t size, RamBlock **ret_bloc
     ret = block_map(own, offset, size, mapped, ret_block);
     if (ret < 0) {
         close(own);
+    } else {
+        (*ret_block)->fd_offset = offset;
     }
     return ret;
 }

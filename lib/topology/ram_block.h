@@ -37,6 +37,7 @@ typedef struct RamBlock {
     void (*resized)(MemoryRegion *mr, uint64_t size);
     int fd;          /* ours, or -1 */
     DirtyLog dirty;
+    uint64_t fd_offset; /* of the first byte */
 } RamBlock;
 
 /* Each returns 0 and a block, or a negative errno and nothing. size > 0. */

@@ -9,7 +9,9 @@
 #include <pthread.h>
 #include <sys/types.h>
 
-#include "accel/kvm/slots.h"
+#include <flatview/accel/kvm.h>
+
+#include "accel/slots.h"
 
 struct FlatviewKvmVcpu {
     FlatviewKvm *kvm;

@@ -147,6 +147,24 @@ int flatview_kvm_retry(FlatviewKvm *kvm)
 
 /* ---- the listener ---- */
 
+static bool want_slot(const MemoryRegionSection *section, Slot *ret_slot)
+{
+    /* A ROM device in read mode answers reads from memory and writes by callbacks. */
+    if (section->readonly || memory_region_is_rom_device(section->mr)) {
+        ret_slot->flags |= KVM_MEM_READONLY;
+    }
+    if (memory_region_get_dirty_log_mask(section->mr)) {
+        ret_slot->flags |= KVM_MEM_LOG_DIRTY_PAGES;
+    }
+    return true;
+}
+
+static const SlotRules rules = {
+    .want = want_slot,
+    .sticky_flags = KVM_MEM_READONLY,
+    .max_bytes = UINT64_C(1) << 42, /* KVM takes 2^31 - 1 pages */
+};
+
 static FlatviewKvm *listener_kvm(MemoryListener *listener)
 {
     return (FlatviewKvm *)((char *)listener - offsetof(FlatviewKvm, listener));
@@ -159,7 +177,7 @@ static int kvm_prepare(MemoryListener *listener, const MemoryDelta *delta)
 
     pthread_mutex_lock(&kvm->lock);
     unstick(kvm);
-    err = slots_plan(&kvm->table, delta, kvm->page, &kvm->plan);
+    err = slots_plan(&kvm->table, &rules, delta, kvm->page, &kvm->plan);
     kvm->stats.refused_commits += err == -ENOSPC;
     kvm->planned = err == 0;
     kvm->removed = kvm->added = false;

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * device.c - the life of a front end.
+ *
+ * Invariant: a front end that exists has been connected once and is registered as a listener until it is freed.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "accel/vhost_user/device.h"
+
+#define TIMEOUT_MS 5000
+#define SLOTS_MAX 4096 /* more than any back end takes: what it does take is asked of each */
+
+static void discard(FlatviewVhostUser *dev)
+{
+    slots_fini(&dev->table);
+    slots_plan_fini(&dev->plan);
+    pthread_mutex_destroy(&dev->lock);
+    free((char *)(uintptr_t)dev->config.path);
+    free(dev);
+}
+
+static FlatviewVhostUser *device_new(const FlatviewVhostUserConfig *config)
+{
+    FlatviewVhostUser *dev = calloc(1, sizeof(*dev));
+
+    if (!dev) {
+        return NULL;
+    }
+    dev->fd = -1;
+    dev->config = *config;
+    dev->config.timeout_ms = config->timeout_ms ? config->timeout_ms : TIMEOUT_MS;
+    dev->config.path = strdup(config->path);
+    dev->page = (uint64_t)sysconf(_SC_PAGESIZE);
+    dev->listener = memory_listener_callbacks;
+    dev->listener.priority = config->priority;
+    pthread_mutex_init(&dev->lock, NULL);
+    if (!dev->config.path || slots_init(&dev->table, SLOTS_MAX) < 0) {
+        discard(dev);
+        return NULL;
+    }
+    return dev;
+}
+
+int flatview_vhost_user_new(const FlatviewVhostUserConfig *config, FlatviewVhostUser **ret_dev)
+{
+    FlatviewVhostUser *dev;
+    int err;
+
+    if (!config || !config->path || !config->memory || !ret_dev || !config->n_queues ||
+        config->n_queues > FLATVIEW_VHOST_USER_QUEUES_MAX) {
+        return -EINVAL;
+    }
+    dev = device_new(config);
+    if (!dev) {
+        return -ENOMEM;
+    }
+    err = connection_open(dev);
+    if (err == 0) {
+        err = memory_listener_register(&dev->listener, config->memory);
+    }
+    if (err < 0) {
+        if (dev->fd >= 0) {
+            close(dev->fd);
+        }
+        discard(dev);
+        return err;
+    }
+    *ret_dev = dev;
+    return 0;
+}
+
+int flatview_vhost_user_free(FlatviewVhostUser *dev)
+{
+    int err;
+    unsigned i;
+
+    for (i = 0; i < dev->config.n_queues; i++) {
+        flatview_vhost_user_stop_queue(dev, i, NULL);
+    }
+    err = memory_listener_unregister(&dev->listener);
+    if (err < 0) {
+        return err;
+    }
+    if (dev->fd >= 0) {
+        close(dev->fd);
+    }
+    discard(dev);
+    return 0;
+}
+
+int flatview_vhost_user_reconnect(FlatviewVhostUser *dev)
+{
+    int err;
+
+    pthread_mutex_lock(&dev->lock);
+    err = dev->fd >= 0 ? -EALREADY : connection_open(dev);
+    if (err == 0 && dev->table.n > dev->stats.max_regions) {
+        err = -ENOSPC;
+        connection_close(dev, err);
+    }
+    if (err == 0) {
+        memory_share_all(dev);
+        queues_resume(dev);
+        err = dev->fd >= 0 ? 0 : dev->stats.last_error;
+    }
+    pthread_mutex_unlock(&dev->lock);
+    return err;
+}
+
+uint64_t flatview_vhost_user_features(FlatviewVhostUser *dev)
+{
+    uint64_t features;
+
+    pthread_mutex_lock(&dev->lock);
+    features = dev->features;
+    pthread_mutex_unlock(&dev->lock);
+    return features;
+}
+
+int flatview_vhost_user_get_config(FlatviewVhostUser *dev, unsigned offset, void *buf, unsigned len)
+{
+    VhostUserConfigSpace space = {.offset = offset, .size = len};
+    size_t bytes = offsetof(VhostUserConfigSpace, data) + len;
+    int err;
+
+    if (offset > VHOST_USER_CONFIG_MAX || len > VHOST_USER_CONFIG_MAX - offset) {
+        return -EINVAL;
+    }
+    pthread_mutex_lock(&dev->lock);
+    err = device_has(dev, VHOST_USER_PROTOCOL_F_CONFIG) ?
+              connection_ask(dev, VHOST_USER_GET_CONFIG, &space, bytes, &space, bytes) : -EOPNOTSUPP;
+    pthread_mutex_unlock(&dev->lock);
+    if (err == 0) {
+        memcpy(buf, space.data, len);
+    }
+    return err;
+}
+
+int flatview_vhost_user_for_each_region(FlatviewVhostUser *dev, int (*fn)(const FlatviewVhostUserRegion *region, void *arg),
+                                        void *arg)
+{
+    size_t i;
+    int ret = 0;
+
+    pthread_mutex_lock(&dev->lock);
+    for (i = 0; i < dev->table.n && ret == 0; i++) {
+        const Slot *slot = &dev->table.at[i];
+        FlatviewVhostUserRegion value = {
+            .first = slot->first, .size = slot->size, .host = slot->host, .missing = slot->missing};
+
+        ret = fn(&value, arg);
+    }
+    pthread_mutex_unlock(&dev->lock);
+    return ret;
+}
+
+void flatview_vhost_user_get_stats(FlatviewVhostUser *dev, FlatviewVhostUserStats *ret_stats)
+{
+    pthread_mutex_lock(&dev->lock);
+    *ret_stats = dev->stats;
+    ret_stats->connected = dev->fd >= 0;
+    ret_stats->regions = dev->table.n;
+    pthread_mutex_unlock(&dev->lock);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * device.h - the insides of a FlatviewVhostUser, shared by its connection, its memory and its queues.
+ */
+#ifndef FLATVIEW_ACCEL_VHOST_USER_DEVICE_H
+#define FLATVIEW_ACCEL_VHOST_USER_DEVICE_H
+
+#include <pthread.h>
+
+#include <flatview/accel/vhost_user.h>
+
+#include "accel/slots.h"
+#include "accel/vhost_user/protocol.h"
+
+typedef struct Queue {
+    FlatviewVhostUserQueue is; /* base: where it goes on when it is started next */
+    bool wanted;               /* between start_queue() and stop_queue() */
+    bool running;              /* the back end has it */
+} Queue;
+
+/*
+ * Locks, outermost first: the topology lock (the listener's callbacks run under it), lock. Under lock we wait for the back
+ * end, never longer than the timeout; it needs neither of the two.
+ */
+struct FlatviewVhostUser {
+    FlatviewVhostUserConfig config;
+    MemoryListener listener;
+    uint64_t page;
+
+    pthread_mutex_t lock; /* everything below */
+    int fd;               /* -1: not connected */
+    uint64_t features, protocol_features;
+    SlotTable table; /* limit: of the last back end that was connected */
+    SlotPlan plan;
+    bool planned, removed, added;
+    Queue queues[FLATVIEW_VHOST_USER_QUEUES_MAX];
+    FlatviewVhostUserStats stats;
+};
+
+static inline bool device_has(const FlatviewVhostUser *dev, unsigned protocol_feature)
+{
+    return dev->protocol_features >> protocol_feature & 1;
+}
+
+/* connection.c: under lock. An error ends the connection; without one these do nothing and return -ENOTCONN. */
+int connection_open(FlatviewVhostUser *dev); /* connect and negotiate */
+void connection_close(FlatviewVhostUser *dev, int err);
+int connection_tell(FlatviewVhostUser *dev, uint32_t request, const void *data, size_t size, const int *fds,
+                    size_t n_fds); /* and wait until it has been done, if the back end can say so */
+int connection_ask(FlatviewVhostUser *dev, uint32_t request, const void *data, size_t size, void *answer,
+                   size_t answer_size);
+
+/* memory.c: under lock. */
+extern const MemoryListener memory_listener_callbacks;
+void memory_share_all(FlatviewVhostUser *dev); /* after connecting: what the table has */
+/* Where [addr, addr + size) is here, if it lies in one slot; NULL if not. */
+void *memory_host(FlatviewVhostUser *dev, hwaddr addr, uint64_t size);
+
+/* queue.c: under lock. */
+void queues_suspend(FlatviewVhostUser *dev, const Slot *slot); /* those with a ring in it */
+void queues_resume(FlatviewVhostUser *dev);                    /* all that are wanted, do not run, and can */
+void queues_lost(FlatviewVhostUser *dev);                      /* the back end is gone: find out how far it came */
+
+#endif

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * blk_test.cc - a real back end, QEMU's storage daemon, reads and writes a disk image through our map.
+ */
+#include "vhost/disk.h"
+
+#include <atomic>
+#include <cerrno>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+namespace {
+
+void end(MemoryRegion *mr)
+{
+    EXPECT_EQ(memory_region_destroy(mr), 0);
+    EXPECT_EQ(memory_region_quiesce(mr), 0);
+}
+
+TEST(VhostUserBlk, WritesAndReadsTheDisk)
+{
+    Disk d;
+    uint8_t status;
+    uint64_t capacity = 0;
+
+    ASSERT_NE(d.dev, nullptr);
+    ASSERT_EQ(flatview_vhost_user_get_config(d.dev, 0, &capacity, 8), 0);
+    EXPECT_EQ(capacity, DISK_SECTORS);
+    EXPECT_EQ(d.stats().regions, 1u);
+    d.start_queue();
+    d.fill(0x100000, 65536, 1);
+    ASSERT_EQ(d.transfer(true, 16, 0x100000, 65536, &status), 0);
+    EXPECT_EQ(status, 0);
+    EXPECT_TRUE(d.image_holds(16, 65536, 1));
+    ASSERT_EQ(d.transfer(false, 16, 0x200000, 65536, &status), 0);
+    EXPECT_EQ(status, 0);
+    EXPECT_TRUE(d.holds(0x200000, 65536, 1));
+}
+
+TEST(VhostUserBlk, FollowsMemoryThatIsPluggedAndPulled)
+{
+    Disk d;
+    MemoryRegion more;
+    uint8_t status;
+
+    ASSERT_NE(d.dev, nullptr);
+    d.start_queue();
+    ASSERT_EQ(memory_region_init_ram_memfd(&more, "more", 1 << 20), 0);
+    for (uint32_t i = 0; i < 20; i++) {
+        hwaddr at = 0x40000000 + 0x10000000 * hwaddr(i % 3);
+
+        ASSERT_EQ(memory_region_add_subregion(&d.root, at, &more), 0);
+        d.fill(at + 0x8000, 4096, i);
+        ASSERT_EQ(d.transfer(true, 8 * i, at + 0x8000, 4096, &status), 0);
+        EXPECT_EQ(status, 0);
+        EXPECT_TRUE(d.image_holds(8 * i, 4096, i));
+        ASSERT_EQ(d.transfer(false, 8 * i, 0x300000, 4096, &status), 0);
+        EXPECT_TRUE(d.holds(0x300000, 4096, i));
+        ASSERT_EQ(memory_region_del_subregion(&d.root, &more), 0);
+    }
+    EXPECT_EQ(d.stats().added, 21u) << "one for the memory that stays, one for each time";
+    EXPECT_EQ(d.stats().removed, 20u);
+    EXPECT_EQ(d.stats().ring_stops, 0u);
+    EXPECT_TRUE(d.stats().connected);
+    end(&more);
+}
+
+TEST(VhostUserBlk, TheBackEndCannotReachWhatWasPulled)
+{
+    Disk d;
+    MemoryRegion more;
+    uint8_t status;
+
+    ASSERT_NE(d.dev, nullptr);
+    d.start_queue();
+    ASSERT_EQ(memory_region_init_ram_memfd(&more, "more", 1 << 20), 0);
+    ASSERT_EQ(memory_region_add_subregion(&d.root, 0x40000000, &more), 0);
+    ASSERT_EQ(d.transfer(false, 0, 0x40000000, 4096, &status), 0);
+    ASSERT_EQ(memory_region_del_subregion(&d.root, &more), 0);
+    d.submit(false, 0, 0x40000000, 4096);
+    EXPECT_FALSE(d.wait_used(500)) << "it has no such address: it gives up the connection, as a device that is broken";
+    end(&more);
+}
+
+TEST(VhostUserBlk, ARingWhoseMemoryIsSplitGoesOnWhereItWas)
+{
+    Disk d;
+    MemoryRegion hole;
+    uint8_t status;
+
+    ASSERT_NE(d.dev, nullptr);
+    d.start_queue();
+    ASSERT_EQ(memory_region_init_reservation(&hole, "hole", 0x10000), 0);
+    for (uint32_t i = 0; i < 10; i++) {
+        d.fill(0x100000, 8192, 100 + i);
+        ASSERT_EQ(d.transfer(true, 16 * i, 0x100000, 8192, &status), 0);
+        EXPECT_EQ(status, 0);
+        if (i % 2 == 0) { /* each time another place: a piece has to be split, the one with the rings first */
+            ASSERT_EQ(memory_region_add_subregion_overlap(&d.root, 0x600000 - 0x80000 * (i / 2), &hole, 1), 0);
+        } else {
+            ASSERT_EQ(memory_region_del_subregion(&d.root, &hole), 0);
+        }
+        ASSERT_EQ(d.transfer(false, 16 * i, 0x180000, 8192, &status), 0);
+        EXPECT_TRUE(d.holds(0x180000, 8192, 100 + i));
+    }
+    EXPECT_GE(d.stats().ring_stops, 1u);
+    EXPECT_EQ(d.stats().disconnects, 0u);
+    end(&hole);
+}
+
+TEST(VhostUserBlk, ProtectionIsNoReasonToRemap)
+{
+    Disk d;
+    MemoryRegion segment;
+    uint8_t status;
+
+    ASSERT_NE(d.dev, nullptr);
+    d.start_queue();
+    /* As a PC's firmware does it: a segment of its RAM, write-protected by a window over it. */
+    ASSERT_EQ(memory_region_init_alias(&segment, "pam", &d.ram, 0xf0000, 0x10000), 0);
+    ASSERT_EQ(memory_region_set_readonly(&segment, true), 0);
+    for (int i = 0; i < 5; i++) {
+        ASSERT_EQ(memory_region_add_subregion_overlap(&d.root, 0xf0000, &segment, 1), 0);
+        ASSERT_EQ(d.transfer(false, 0, 0x100000, 4096, &status), 0);
+        ASSERT_EQ(memory_region_del_subregion(&d.root, &segment), 0);
+    }
+    EXPECT_EQ(d.stats().added, 1u);
+    EXPECT_EQ(d.stats().removed, 0u);
+    EXPECT_EQ(d.stats().ring_stops, 0u);
+    end(&segment);
+}
+
+TEST(VhostUserBlk, MoreRegionsThanItTakesAreRefused)
+{
+    Disk d;
+    MemoryRegion more[40];
+    int err = 0, n = 0;
+    uint8_t status;
+
+    ASSERT_NE(d.dev, nullptr);
+    d.start_queue();
+    for (; n < 40; n++) {
+        ASSERT_EQ(memory_region_init_ram_memfd(&more[n], "more", 0x10000), 0);
+        err = memory_region_add_subregion(&d.root, 0x40000000 + 0x100000 * hwaddr(n), &more[n]);
+        if (err < 0) {
+            break;
+        }
+    }
+    EXPECT_EQ(err, -ENOSPC);
+    EXPECT_EQ(uint64_t(n) + 1, d.stats().max_regions);
+    EXPECT_EQ(memory_region_get_parent(&more[n]), nullptr);
+    EXPECT_EQ(d.transfer(false, 0, 0x40000000, 4096, &status), 0);
+    EXPECT_EQ(d.stats().refused_commits, 1u);
+    end(&more[n]);
+    while (n-- > 0) {
+        ASSERT_EQ(memory_region_del_subregion(&d.root, &more[n]), 0);
+        end(&more[n]);
+    }
+}
+
+TEST(VhostUserBlk, ABackEndThatDiesIsReplacedAndNothingIsLost)
+{
+    Disk d;
+    MemoryRegion more;
+    uint8_t status;
+
+    ASSERT_NE(d.dev, nullptr);
+    d.start_queue();
+    ASSERT_EQ(memory_region_init_ram_memfd(&more, "more", 1 << 20), 0);
+    for (uint32_t i = 0; i < 4; i++) {
+        d.fill(0x100000, 4096, 200 + i);
+        ASSERT_EQ(d.transfer(true, 8 * i, 0x100000, 4096, &status), 0);
+        d.kill_daemon();
+        d.fill(0x100000, 4096, 300 + i);
+        d.submit(true, 4096 + 8 * i, 0x100000, 4096); /* nobody is there to take it */
+        ASSERT_EQ(memory_region_add_subregion(&d.root, 0x40000000, &more), 0) << "the map goes on";
+        EXPECT_FALSE(d.stats().connected);
+        d.start_daemon();
+        ASSERT_EQ(flatview_vhost_user_reconnect(d.dev), 0);
+        ASSERT_TRUE(d.wait_used(5000)) << "the request that the dead one had not done is done";
+        EXPECT_EQ(d.status(), 0);
+        EXPECT_TRUE(d.image_holds(4096 + 8 * i, 4096, 300 + i));
+        ASSERT_EQ(d.transfer(false, 8 * i, 0x40000000, 4096, &status), 0) << "with what was plugged meanwhile";
+        EXPECT_TRUE(d.holds(0x40000000, 4096, 200 + i));
+        ASSERT_EQ(memory_region_del_subregion(&d.root, &more), 0);
+    }
+    EXPECT_EQ(d.stats().disconnects, 4u);
+    EXPECT_EQ(flatview_vhost_user_reconnect(d.dev), -EALREADY);
+    end(&more);
+}
+
+TEST(VhostUserBlk, GoesOnWhileTheMapChangesOnAnotherThread)
+{
+    Disk d;
+    MemoryRegion more;
+    std::atomic<bool> stop{false};
+    uint8_t status;
+    int changes = 0;
+
+    ASSERT_NE(d.dev, nullptr);
+    d.start_queue();
+    ASSERT_EQ(memory_region_init_ram_memfd(&more, "more", 1 << 20), 0);
+    std::thread writer([&] {
+        while (!stop) {
+            EXPECT_EQ(memory_region_add_subregion(&d.root, 0x40000000 + 0x100000 * hwaddr(changes % 7), &more), 0);
+            EXPECT_EQ(memory_region_del_subregion(&d.root, &more), 0);
+            changes++;
+        }
+    });
+    for (uint32_t i = 0; i < 200; i++) {
+        d.fill(0x100000, 4096, i);
+        ASSERT_EQ(d.transfer(true, 8 * (i % 512), 0x100000, 4096, &status), 0);
+        ASSERT_EQ(d.transfer(false, 8 * (i % 512), 0x200000, 4096, &status), 0);
+        ASSERT_TRUE(d.holds(0x200000, 4096, i));
+    }
+    stop = true;
+    writer.join();
+    EXPECT_GT(changes, 0);
+    EXPECT_EQ(d.stats().disconnects, 0u);
+    EXPECT_EQ(d.stats().ring_stops, 0u);
+    end(&more);
+}
+
+TEST(VhostUser, ABackEndThatIsNotThereIsAnError)
+{
+    MemoryRegion root;
+    AddressSpace as;
+    FlatviewVhostUserConfig config = {};
+    FlatviewVhostUser *dev;
+
+    ASSERT_EQ(memory_region_init(&root, "root", 4096), 0);
+    ASSERT_EQ(address_space_init(&as, &root, "as"), 0);
+    config.path = "/nonexistent/socket";
+    config.memory = &as;
+    config.n_queues = 1;
+    EXPECT_EQ(flatview_vhost_user_new(&config, &dev), -ENOENT);
+    config.n_queues = 0;
+    EXPECT_EQ(flatview_vhost_user_new(&config, &dev), -EINVAL);
+    ASSERT_EQ(address_space_destroy(&as, nullptr), 0);
+    end(&root);
+}
+
+}
