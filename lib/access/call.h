@@ -3,7 +3,7 @@
  * call.h - from dispatch to the callbacks of a region, past what the region says about its calls.
  *
  * Invariant: no callback of a region whose hooks ask something runs but through here: fast steps decline what has hooks
- * (access/thread_cache.c), so such an access comes to step 4, which calls nothing else.
+ * (access/thread_cache.c), so such an access comes to step 5, which calls nothing else.
  *
  * What is asked, in this order: does it come back to a busy device (guard.c)? is the region stopped, and who else has its
  * lock (serial.c)? Then splitter.h.

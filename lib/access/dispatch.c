@@ -191,7 +191,7 @@ MemTxResult dispatch_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, void *b
     cell = space_cell(as);
     /* All of it in memory that this thread used last: a single lookup, so R1 does not ask for the view to be loaded. (No
        bytes are none of this: buf may be NULL.) */
-    if (thread_cache_memory(cell, addr, &delta) && len - 1 < thread_cache.memory.limit - delta &&
+    if (thread_cache_memory(cell_gen(cell), addr, &delta) && len - 1 < thread_cache.memory.limit - delta &&
         (!is_write || thread_cache.memory.writable)) {
         uint8_t *host = thread_cache.memory.host + delta;
 

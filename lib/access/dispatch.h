@@ -7,12 +7,13 @@
  * Established by: the functions here, the only ways in. Relied on by: devices, and whoever frees what they use. Lock: none
  * (R5).
  *
- * A typed access goes through up to four steps, each a function that ends in a tail call of the next, all in the read
+ * A typed access goes through up to five steps, each a function that ends in a tail call of the next, all in the read
  * section that the first one opened. What is fast does not pay for what is not, not even with a saved register:
  *   1. memory that this thread used last;
  *   2. the device that it used last, if that implements just this access, in this byte order;
- *   3. any memory, and any device that implements just this access;
- *   4. whatever has a question attached, a hook of its region among them: from the start, with a view of its own.
+ *   3. any memory, and any device that implements just this access, on a page that the thread remembers;
+ *   4. the same, wherever it is;
+ *   5. whatever has a question attached, a hook of its region among them: from the start, with a view of its own.
  */
 #ifndef FLATVIEW_ACCESS_DISPATCH_H
 #define FLATVIEW_ACCESS_DISPATCH_H
@@ -24,7 +25,7 @@
 /* Bytes of a buffer. Inside a read section or not. buf is only read if is_write. */
 MemTxResult dispatch_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, void *buf, hwaddr len, bool is_write);
 
-/* Step 4: in a read section of the caller's, which it closes. ret_value points to a value of size bytes. */
+/* Step 5: in a read section of the caller's, which it closes. ret_value points to a value of size bytes. */
 MemTxResult dispatch_load_slow(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, unsigned size, bool big_endian,
                                void *ret_value);
 MemTxResult dispatch_store_slow(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, unsigned size, bool big_endian,
@@ -62,27 +63,25 @@ static inline bool dispatch_flags(uint32_t flags, uint32_t these, uint32_t not_t
 }
 
 /*
- * Steps 1 to 3; size and big_endian are constants where these are inlined. Values in host order, of size bytes. False:
- * nothing was done.
+ * Steps 1 to 4; size and big_endian are constants where these are inlined. Values in host order, of size bytes. now is the
+ * generation that the section has seen to be current. False: nothing was done.
  */
-DISPATCH_INLINE bool dispatch_load_memory(AddressSpace *as, hwaddr addr, unsigned size, bool big_endian,
-                                          uint64_t *ret_value)
+DISPATCH_INLINE bool dispatch_load_memory(uint64_t now, hwaddr addr, unsigned size, bool big_endian, uint64_t *ret_value)
 {
     uint64_t delta;
 
-    if (__builtin_expect(!thread_cache_memory(space_cell(as), addr, &delta), 0)) {
+    if (__builtin_expect(!thread_cache_memory(now, addr, &delta), 0)) {
         return false;
     }
     *ret_value = value_order(ram_load(thread_cache.memory.host + delta, size), size, big_endian);
     return true;
 }
 
-DISPATCH_INLINE bool dispatch_store_memory(AddressSpace *as, hwaddr addr, unsigned size, bool big_endian,
-                                           uint64_t value)
+DISPATCH_INLINE bool dispatch_store_memory(uint64_t now, hwaddr addr, unsigned size, bool big_endian, uint64_t value)
 {
     uint64_t delta;
 
-    if (__builtin_expect(!thread_cache_memory(space_cell(as), addr, &delta), 0) ||
+    if (__builtin_expect(!thread_cache_memory(now, addr, &delta), 0) ||
         __builtin_expect(!thread_cache.memory.writable, 0)) {
         return false;
     }
@@ -90,93 +89,84 @@ DISPATCH_INLINE bool dispatch_store_memory(AddressSpace *as, hwaddr addr, unsign
     return true;
 }
 
-DISPATCH_INLINE bool dispatch_load_device(AddressSpace *as, hwaddr addr, unsigned size, bool big_endian,
-                                          uint64_t *ret_value)
-{
-    const uint32_t fast = (uint32_t)REGION_IO_FAST_READ(__builtin_ctz(size)) << FLAT_IO_SHIFT;
-    const uint32_t order = size > 1 ? (uint32_t)REGION_IO_BIG_ENDIAN << FLAT_IO_SHIFT : 0;
-    const FlatRange *range;
-    hwaddr offset;
+/* What flags must be, of those named here and in not_these, for one plain callback in the order of the access. */
+#define DISPATCH_FAST(which, size, big_endian) \
+    (((uint32_t)REGION_IO_FAST_##which(__builtin_ctz(size)) << FLAT_IO_SHIFT) | \
+     ((big_endian) && (size) > 1 ? (uint32_t)REGION_IO_BIG_ENDIAN << FLAT_IO_SHIFT : 0))
 
-    if (!thread_cache_device(space_cell(as), addr, size, &offset)) {
+DISPATCH_INLINE bool dispatch_is_fast(uint32_t flags, uint32_t fast, uint32_t not_these, unsigned size)
+{
+    const uint32_t order = size > 1 ? (uint32_t)REGION_IO_BIG_ENDIAN << FLAT_IO_SHIFT : 0;
+
+    return (flags & (fast | order | not_these)) == fast;
+}
+
+DISPATCH_INLINE bool dispatch_load_device(uint64_t now, hwaddr addr, unsigned size, bool big_endian, uint64_t *ret_value)
+{
+    const uint32_t fast = DISPATCH_FAST(READ, size, big_endian);
+
+    if (!thread_cache_device(now, addr) ||
+        !dispatch_is_fast(thread_cache.device.flags, fast, FLAT_DIRECT_READ, size) || (addr & (size - 1))) {
         return false;
     }
-    range = thread_cache.device.range;
-    offset += range->offset;
-    if ((thread_cache.device.flags & (fast | order | FLAT_DIRECT_READ)) != (big_endian ? fast | order : fast) ||
-        (offset & (size - 1))) {
-        return false;
-    }
-    *ret_value = range->ops->read(range->mr, offset + range->bias, size);
+    *ret_value = thread_cache.device.ops->read(thread_cache.device.mr, addr + thread_cache.device.offset, size);
     return true;
 }
 
-DISPATCH_INLINE bool dispatch_store_device(AddressSpace *as, hwaddr addr, unsigned size, bool big_endian,
-                                           uint64_t value)
+DISPATCH_INLINE bool dispatch_store_device(uint64_t now, hwaddr addr, unsigned size, bool big_endian, uint64_t value)
 {
-    const uint32_t fast = (uint32_t)REGION_IO_FAST_WRITE(__builtin_ctz(size)) << FLAT_IO_SHIFT;
-    const uint32_t order = size > 1 ? (uint32_t)REGION_IO_BIG_ENDIAN << FLAT_IO_SHIFT : 0;
-    const FlatRange *range;
-    hwaddr offset;
+    const uint32_t fast = DISPATCH_FAST(WRITE, size, big_endian);
 
-    if (!thread_cache_device(space_cell(as), addr, size, &offset)) {
+    if (!thread_cache_device(now, addr) ||
+        !dispatch_is_fast(thread_cache.device.flags, fast, FLAT_DIRECT_WRITE | FLAT_READONLY, size) ||
+        (addr & (size - 1))) {
         return false;
     }
-    range = thread_cache.device.range;
-    offset += range->offset;
-    if ((thread_cache.device.flags & (fast | order | FLAT_DIRECT_WRITE | FLAT_READONLY)) !=
-            (big_endian ? fast | order : fast) ||
-        (offset & (size - 1))) {
-        return false;
-    }
-    range->ops->write(range->mr, offset + range->bias, value, size);
+    thread_cache.device.ops->write(thread_cache.device.mr, addr + thread_cache.device.offset, value, size);
     return true;
 }
 
-DISPATCH_INLINE bool dispatch_load_any(AddressSpace *as, hwaddr addr, unsigned size, bool big_endian,
-                                       uint64_t *ret_value)
+/* With a range that holds addr, and what must be asked (CACHE_ASK_*). A device of the other byte order
+   is left to the last step. */
+DISPATCH_INLINE bool dispatch_load_range(const FlatRange *range, unsigned asks, hwaddr addr, unsigned size,
+                                         bool big_endian, uint64_t *ret_value)
 {
-    const uint32_t fast = (uint32_t)REGION_IO_FAST_READ(__builtin_ctz(size)) << FLAT_IO_SHIFT;
-    const FlatRange *range = thread_cache_find(cell_view(space_cell(as)), addr);
-    hwaddr offset;
+    const uint32_t fast = DISPATCH_FAST(READ, size, big_endian);
+    hwaddr delta = addr - range->first;
 
-    if (!dispatch_holds(range, addr, size)) {
+    if (__builtin_expect(range->last - addr < size - 1, 0) || __builtin_expect(asks & CACHE_ASK_LOAD, 0)) {
         return false;
     }
     if (dispatch_flags(range->flags, FLAT_DIRECT_READ, FLAT_EXACT)) {
-        *ret_value = value_order(ram_load(range->host + (addr - range->first), size), size, big_endian);
+        *ret_value = value_order(ram_load(range->host + delta, size), size, big_endian);
         return true;
     }
-    offset = range->offset + (addr - range->first);
-    if (!dispatch_flags(range->flags, fast, FLAT_DIRECT_READ) || (offset & (size - 1)) || region_hooks(range->mr)) {
+    delta += range->offset;
+    if (!dispatch_is_fast(range->flags, fast, FLAT_DIRECT_READ, size) || (delta & (size - 1))) {
         return false;
     }
-    *ret_value = dispatch_order(range, range->ops->read(range->mr, offset + range->bias, size), size, big_endian);
+    *ret_value = range->ops->read(range->mr, delta + range->bias, size);
     return true;
 }
 
-DISPATCH_INLINE bool dispatch_store_any(AddressSpace *as, hwaddr addr, unsigned size, bool big_endian, uint64_t value)
+DISPATCH_INLINE bool dispatch_store_range(const FlatRange *range, unsigned asks, hwaddr addr, unsigned size,
+                                          bool big_endian, uint64_t value)
 {
-    const uint32_t fast = (uint32_t)REGION_IO_FAST_WRITE(__builtin_ctz(size)) << FLAT_IO_SHIFT;
-    const FlatRange *range = thread_cache_find(cell_view(space_cell(as)), addr);
-    hwaddr offset;
+    const uint32_t fast = DISPATCH_FAST(WRITE, size, big_endian);
+    hwaddr delta = addr - range->first;
 
-    if (!dispatch_holds(range, addr, size)) {
+    if (__builtin_expect(range->last - addr < size - 1, 0) || __builtin_expect(asks & CACHE_ASK_STORE, 0)) {
         return false;
     }
     if (dispatch_flags(range->flags, FLAT_DIRECT_WRITE, FLAT_EXACT)) {
-        if (region_hooks(range->mr) & REGION_HOOK_LOG) {
-            return false;
-        }
-        ram_store(range->host + (addr - range->first), size, value_order(value, size, big_endian));
+        ram_store(range->host + delta, size, value_order(value, size, big_endian));
         return true;
     }
-    offset = range->offset + (addr - range->first);
-    if (!dispatch_flags(range->flags, fast, FLAT_DIRECT_WRITE | FLAT_READONLY) || (offset & (size - 1)) ||
-        region_hooks(range->mr)) {
+    delta += range->offset;
+    if (!dispatch_is_fast(range->flags, fast, FLAT_DIRECT_WRITE | FLAT_READONLY, size) || (delta & (size - 1))) {
         return false;
     }
-    range->ops->write(range->mr, offset + range->bias, dispatch_order(range, value, size, big_endian), size);
+    range->ops->write(range->mr, delta + range->bias, value, size);
     return true;
 }
 

@@ -50,9 +50,11 @@ MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, vo
 #define DEFINE_LOAD(name, type, big_endian) \
     STEP name##_any(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, type *ret_val) \
     { \
+        const FlatRange *range = thread_cache_miss(cell_view(space_cell(as)), addr); \
         uint64_t value; \
 \
-        if (dispatch_load_any(as, addr, sizeof(type), big_endian, &value)) { \
+        if (range && dispatch_load_range(range, thread_cache_asks(range), addr, sizeof(type), big_endian, \
+                                         &value)) { \
             *ret_val = (type)value; \
             reader_exit_entered(); \
             return MEMTX_OK; \
@@ -60,62 +62,101 @@ MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, vo
         return dispatch_load_slow(as, addr, attrs, sizeof(type), big_endian, ret_val); \
     } \
 \
-    STEP name##_device(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, type *ret_val) \
+    STEP name##_page(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, type *ret_val, uint64_t now) \
     { \
+        unsigned asks; \
         uint64_t value; \
+        const FlatRange *range = thread_cache_page(now, addr, &asks); \
 \
-        if (__builtin_expect(dispatch_load_device(as, addr, sizeof(type), big_endian, &value), 1)) { \
+        if (__builtin_expect(!range, 0)) { \
+            return name##_any(as, addr, attrs, ret_val); \
+        } \
+        if (__builtin_expect(dispatch_load_range(range, asks, addr, sizeof(type), big_endian, &value), 1)) { \
             *ret_val = (type)value; \
             reader_exit_entered(); \
             return MEMTX_OK; \
         } \
-        return name##_any(as, addr, attrs, ret_val); \
+        return dispatch_load_slow(as, addr, attrs, sizeof(type), big_endian, ret_val); \
+    } \
+\
+    STEP name##_device(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, type *ret_val, uint64_t now) \
+    { \
+        uint64_t value; \
+\
+        if (__builtin_expect(dispatch_load_device(now, addr, sizeof(type), big_endian, &value), 1)) { \
+            *ret_val = (type)value; \
+            reader_exit_entered(); \
+            return MEMTX_OK; \
+        } \
+        return name##_page(as, addr, attrs, ret_val, now); \
     } \
 \
     MemTxResult address_space_##name(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, type *ret_val) \
     { \
-        uint64_t value; \
+        uint64_t now, value; \
 \
         if (__builtin_expect(!reader_try_enter(), 0)) { \
             return dispatch_load_unregistered(as, addr, attrs, sizeof(type), big_endian, ret_val); \
         } \
-        if (__builtin_expect(dispatch_load_memory(as, addr, sizeof(type), big_endian, &value), 1)) { \
+        now = cell_gen(space_cell(as)); \
+        if (__builtin_expect(dispatch_load_memory(now, addr, sizeof(type), big_endian, &value), 1)) { \
             *ret_val = (type)value; \
             reader_exit_entered(); \
             return MEMTX_OK; \
         } \
-        return name##_device(as, addr, attrs, ret_val); \
+        return name##_device(as, addr, attrs, ret_val, now); \
     }
 
 #define DEFINE_STORE(name, type, big_endian) \
     STEP name##_any(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, type val) \
     { \
-        if (dispatch_store_any(as, addr, sizeof(type), big_endian, val)) { \
+        const FlatRange *range = thread_cache_miss(cell_view(space_cell(as)), addr); \
+\
+        if (range && dispatch_store_range(range, thread_cache_asks(range), addr, sizeof(type), big_endian, \
+                                          val)) { \
             reader_exit_entered(); \
             return MEMTX_OK; \
         } \
         return dispatch_store_slow(as, addr, attrs, sizeof(type), big_endian, val); \
     } \
 \
-    STEP name##_device(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, type val) \
+    STEP name##_page(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, type val, uint64_t now) \
     { \
-        if (__builtin_expect(dispatch_store_device(as, addr, sizeof(type), big_endian, val), 1)) { \
+        unsigned asks; \
+        const FlatRange *range = thread_cache_page(now, addr, &asks); \
+\
+        if (__builtin_expect(!range, 0)) { \
+            return name##_any(as, addr, attrs, val); \
+        } \
+        if (__builtin_expect(dispatch_store_range(range, asks, addr, sizeof(type), big_endian, val), 1)) { \
             reader_exit_entered(); \
             return MEMTX_OK; \
         } \
-        return name##_any(as, addr, attrs, val); \
+        return dispatch_store_slow(as, addr, attrs, sizeof(type), big_endian, val); \
+    } \
+\
+    STEP name##_device(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, type val, uint64_t now) \
+    { \
+        if (__builtin_expect(dispatch_store_device(now, addr, sizeof(type), big_endian, val), 1)) { \
+            reader_exit_entered(); \
+            return MEMTX_OK; \
+        } \
+        return name##_page(as, addr, attrs, val, now); \
     } \
 \
     MemTxResult address_space_##name(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, type val) \
     { \
+        uint64_t now; \
+\
         if (__builtin_expect(!reader_try_enter(), 0)) { \
             return dispatch_store_unregistered(as, addr, attrs, sizeof(type), big_endian, val); \
         } \
-        if (__builtin_expect(dispatch_store_memory(as, addr, sizeof(type), big_endian, val), 1)) { \
+        now = cell_gen(space_cell(as)); \
+        if (__builtin_expect(dispatch_store_memory(now, addr, sizeof(type), big_endian, val), 1)) { \
             reader_exit_entered(); \
             return MEMTX_OK; \
         } \
-        return name##_device(as, addr, attrs, val); \
+        return name##_device(as, addr, attrs, val, now); \
     }
 
 DEFINE_LOAD(ldub, uint8_t, false)

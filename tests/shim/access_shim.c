@@ -5,6 +5,7 @@
 #include "shim/access_shim.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "access/guest_ram.h"
 #include "access/splitter.h"
@@ -177,7 +178,32 @@ ShimCacheEntry shim_cache_device(void)
                              thread_cache.device.first + thread_cache.device.span };
 }
 
+bool shim_cache_has_slots(void)
+{
+    return thread_cache.memory.slots != thread_cache_no_slots;
+}
+
+uint64_t shim_cache_slot_gen(hwaddr addr)
+{
+    return thread_cache_slot(addr)->gen;
+}
+
+unsigned shim_cache_slot(hwaddr addr)
+{
+    return (unsigned)(thread_cache_slot(addr) - thread_cache.memory.slots);
+}
+
+const void *shim_cache_slots(void)
+{
+    return thread_cache.memory.slots;
+}
+
 void shim_cache_clear(void)
 {
-    thread_cache = (ThreadCache){ .memory = { .gen = 0 } };
+    CacheSlot *slots = thread_cache.memory.slots;
+
+    thread_cache = (ThreadCache){ .memory = { .slots = slots } };
+    if (slots != thread_cache_no_slots) {
+        memset(slots, 0, CACHE_SLOTS * sizeof(*slots));
+    }
 }

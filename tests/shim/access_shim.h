@@ -64,7 +64,11 @@ typedef struct ShimCacheEntry {
 
 ShimCacheEntry shim_cache_memory(void);
 ShimCacheEntry shim_cache_device(void);
-void shim_cache_clear(void);
+bool shim_cache_has_slots(void);
+uint64_t shim_cache_slot_gen(hwaddr addr); /* of the slot of addr's page; 0: empty */
+unsigned shim_cache_slot(hwaddr addr);     /* which that is */
+const void *shim_cache_slots(void);        /* where they are */
+void shim_cache_clear(void); /* all entries; slots that the thread has, it keeps */
 
 #ifdef __cplusplus
 }

@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include <gtest/gtest.h>
 
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <set>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "shim/access_shim.h"
 
@@ -233,6 +240,231 @@ TEST_F(ThreadCache, ARangeOfTheWholeSpaceIsRemembered)
     EXPECT_EQ(shim_cache_device().last, UINT64_MAX);
     EXPECT_EQ(load(space, 0), 1u);
     shim_space_free(space);
+}
+
+// Slots come to a thread that misses often: two pages of no slot yet, by turns, evict each other from the one entry.
+class ThreadCacheSlots : public ThreadCache {
+protected:
+    void SetUp() override
+    {
+        ThreadCache::SetUp();
+        ShimRange ranges[] = { io(0x1000, &one), io(0x2000, &two) };
+        ShimSpace *space = shim_space_new(ranges, 2);
+
+        for (int i = 0; i < 1000 && !shim_cache_has_slots(); i++) {
+            EXPECT_EQ(load(space, i % 2 ? 0x1000 : 0x2000), i % 2 ? 1u : 2u);
+        }
+        ASSERT_TRUE(shim_cache_has_slots());
+        shim_space_free(space);
+        shim_cache_clear();
+    }
+
+    // Loads that leave it to chance in which entry or slot something is found.
+    void by_turns(ShimSpace *space, const std::vector<std::pair<hwaddr, uint64_t>> &expected)
+    {
+        for (int turn = 0; turn < 4; turn++) {
+            for (auto [addr, value] : expected) {
+                EXPECT_EQ(load(space, addr), value) << addr;
+            }
+        }
+    }
+};
+
+TEST_F(ThreadCacheSlots, RememberManyRanges)
+{
+    std::vector<MemoryRegion> mr(4096);
+    std::vector<ShimRange> ranges;
+
+    for (hwaddr i = 0; i < mr.size(); i++) {
+        mr[i].order = i;
+        ranges.push_back(io(0x100000000 + i * 0x10000, &mr[i]));
+    }
+    ShimSpace *space = shim_space_new(ranges.data(), ranges.size());
+
+    for (hwaddr i = 0; i < mr.size(); i++) {
+        EXPECT_EQ(load(space, ranges[i].first + 8), i);
+    }
+    for (hwaddr i = 0; i < mr.size(); i++) {
+        EXPECT_EQ(shim_cache_slot_gen(ranges[i].first), shim_space_gen(space)) << i;
+        EXPECT_EQ(load(space, ranges[i].first), i);
+    }
+    shim_space_free(space);
+}
+
+// At any distance that is a power of two, as many pages as there are slots have one each.
+TEST_F(ThreadCacheSlots, PagesThatLieAtRegularDistancesDoNotMeet)
+{
+    for (unsigned shift = 12; shift <= 47; shift++) {
+        std::set<unsigned> taken;
+
+        for (hwaddr i = 0; i < 4096; i++) {
+            taken.insert(shim_cache_slot(i << shift));
+        }
+        EXPECT_EQ(taken.size(), 4096u) << shift;
+    }
+    EXPECT_TRUE(shim_cache_slot(0x1000) == shim_cache_slot(0x1fff));
+}
+
+TEST_F(ThreadCacheSlots, ANewGenerationIsAMiss)
+{
+    ShimRange before[] = { ram(0, ram_a), io(0x1000, &one), io(0x2000, &two), ram(0x3000, ram_b) };
+    ShimRange after[] = { ram(0, ram_b), io(0x1000, &two), io(0x2000, &one), ram(0x3000, ram_a) };
+    ShimSpace *space = shim_space_new(before, 4);
+
+    by_turns(space, { { 0, 0xaaaaaaaa }, { 0x1000, 1 }, { 0x2000, 2 }, { 0x3000, 0xbbbbbbbb } });
+    shim_space_publish_gen(space, after, 4); // announced, not yet current
+    by_turns(space, { { 0, 0xaaaaaaaa }, { 0x1000, 1 }, { 0x2000, 2 }, { 0x3000, 0xbbbbbbbb } });
+    shim_space_publish_view(space);
+    by_turns(space, { { 0, 0xbbbbbbbb }, { 0x1000, 2 }, { 0x2000, 1 }, { 0x3000, 0xaaaaaaaa } });
+    shim_space_publish(space, nullptr, 0);
+    for (hwaddr addr = 0; addr < 0x4000; addr += 0x1000) {
+        load(space, addr, MEMTX_DECODE_ERROR);
+    }
+    shim_space_free(space);
+}
+
+TEST_F(ThreadCacheSlots, PagesThatShareASlotDoNotAnswerForEachOther)
+{
+    hwaddr other = 0x1000;
+
+    do { // sums of digits are the same for many
+        other += 0x1000;
+        ASSERT_LT(other, hwaddr(1) << 32);
+    } while (shim_cache_slot(other) != shim_cache_slot(0x1000));
+    ShimRange ranges[] = { io(0x1000, &one), io(other, &two) };
+    ShimRange one_only[] = { io(0x1000, &one) };
+    ShimSpace *space = shim_space_new(ranges, 2);
+
+    by_turns(space, { { 0x1000, 1 }, { other, 2 } });
+    shim_space_publish(space, one_only, 1);
+    for (int turn = 0; turn < 3; turn++) {
+        EXPECT_EQ(load(space, 0x1000), 1u);
+        load(space, other, MEMTX_DECODE_ERROR);
+    }
+    shim_space_free(space);
+}
+
+TEST_F(ThreadCacheSlots, RangesThatShareAPageDoNotAnswerForEachOther)
+{
+    MemoryRegion mr[8] = {};
+    std::vector<ShimRange> ranges;
+    uint8_t byte;
+    uint16_t half;
+
+    for (unsigned i = 0; i < 8; i++) { // 0x60 to 0x63, 0x70 to 0x73, ...
+        mr[i].order = 0x1111111111111111u * i;
+        ranges.push_back(io(0x60 + 0x10 * i, &mr[i]));
+        ranges[i].last = ranges[i].first + 3;
+    }
+    ranges[1].last = ranges[1].first;    // one byte
+    ranges[2].first++;                   // an odd beginning, and so nothing aligned in the region
+    ShimSpace *space = shim_space_new(ranges.data(), ranges.size());
+    AddressSpace *as = shim_space_as(space);
+
+    for (int turn = 0; turn < 3; turn++) {
+        by_turns(space, { { 0x60, 0 }, { 0x90, 0x33333333 }, { 0xa0, 0x44444444 }, { 0xd0, 0x77777777 } });
+        EXPECT_EQ(address_space_ldub(as, 0x70, kAttrs, &byte), MEMTX_OK);
+        EXPECT_EQ(byte, 0x11);
+        EXPECT_EQ(address_space_ldub(as, 0x71, kAttrs, &byte), MEMTX_DECODE_ERROR);
+        EXPECT_EQ(address_space_lduw_le(as, 0x70, kAttrs, &half), MEMTX_DECODE_ERROR);
+        EXPECT_EQ(address_space_ldub(as, 0x80, kAttrs, &byte), MEMTX_DECODE_ERROR);
+        EXPECT_EQ(address_space_lduw_le(as, 0x81, kAttrs, &half), MEMTX_OK); // offset 0
+        EXPECT_EQ(half, 0x2222);
+        EXPECT_EQ(address_space_lduw_le(as, 0x82, kAttrs, &half), MEMTX_DECODE_ERROR); // offset 1
+        EXPECT_EQ(address_space_lduw_le(as, 0x63, kAttrs, &half), MEMTX_DECODE_ERROR); // the end
+        load(space, 0x64, MEMTX_DECODE_ERROR);
+    }
+    shim_space_free(space);
+}
+
+TEST_F(ThreadCacheSlots, EndsOfTheAddressSpace)
+{
+    ShimRange ranges[] = { io(0, &one), io(UINT64_MAX - 0xfff, &two), ram(UINT64_MAX - 63, ram_a) };
+    uint64_t quad;
+
+    ranges[1].last = UINT64_MAX - 64;
+    ShimSpace *space = shim_space_new(ranges, 3);
+
+    by_turns(space, { { 0, 1 }, { UINT64_MAX - 0xfff, 2 }, { UINT64_MAX - 67, 2 }, { UINT64_MAX - 63, 0xaaaaaaaa },
+                      { UINT64_MAX - 3, 0xaaaaaaaa }, { 60, 1 } });
+    for (int turn = 0; turn < 3; turn++) {
+        EXPECT_EQ(load(space, 0), 1u);
+        EXPECT_EQ(address_space_ldq_le(shim_space_as(space), UINT64_MAX - 7, kAttrs, &quad), MEMTX_OK);
+        EXPECT_EQ(quad, 0xaaaaaaaaaaaaaaaau);
+        EXPECT_NE(address_space_ldq_le(shim_space_as(space), UINT64_MAX - 3, kAttrs, &quad), MEMTX_OK);
+    }
+    shim_space_free(space);
+}
+
+TEST_F(ThreadCacheSlots, EachKindOfRangeIsAccessedAsWithoutThem)
+{
+    ShimRange ranges[] = { ram(0x1000, ram_a), ram(0x2000, ram_a), ram(0x3000, ram_a), ram(0x4000, ram_a),
+                           ram(0x5000, ram_a), io(0x6000, nullptr) };
+    ShimSpace *space;
+    AddressSpace *as;
+
+    ranges[1].kind = SHIM_ROM;
+    ranges[2].kind = SHIM_RAM_DEVICE;
+    ranges[3].kind = SHIM_RAM_DEVICE;
+    ranges[3].readonly = true;
+    ranges[4].kind = SHIM_ROM_DEVICE;
+    ranges[4].ops = &answer_ops;
+    ranges[4].mr = &one;
+    ranges[5].ops = nullptr; // a reservation
+    space = shim_space_new(ranges, 6);
+    as = shim_space_as(space);
+    for (uint32_t turn = 0; turn < 4; turn++) {
+        for (hwaddr addr = 0x1000; addr <= 0x5000; addr += 0x1000) {
+            EXPECT_EQ(load(space, addr + 4), 0xaaaaaaaau) << addr;
+        }
+        load(space, 0x6000, MEMTX_DECODE_ERROR);
+        EXPECT_EQ(address_space_stl_le(as, 0x1000, kAttrs, turn), MEMTX_OK);
+        EXPECT_EQ(load(space, 0x2000), turn);
+        EXPECT_EQ(address_space_stl_le(as, 0x2000, kAttrs, ~turn), MEMTX_ACCESS_ERROR);
+        EXPECT_EQ(address_space_stl_le(as, 0x3000, kAttrs, turn + 1), MEMTX_OK);
+        EXPECT_EQ(address_space_stl_le(as, 0x4000, kAttrs, ~turn), MEMTX_ACCESS_ERROR);
+        EXPECT_EQ(address_space_stl_le(as, 0x5000, kAttrs, ~turn), MEMTX_ACCESS_ERROR); // no write callback
+        EXPECT_EQ(address_space_stl_le(as, 0x6000, kAttrs, ~turn), MEMTX_DECODE_ERROR);
+        EXPECT_EQ(load(space, 0x5000), turn + 1);
+    }
+    shim_space_free(space);
+}
+
+TEST_F(ThreadCacheSlots, ADeviceOfTheOtherByteOrderIsNotMistaken)
+{
+    static MemoryRegionOps big_ops = answer_ops;
+    ShimRange ranges[] = { io(0x1000, &one), io(0x2000, &two), io(0x3000, &one) };
+    ShimSpace *space;
+    uint32_t value;
+
+    big_ops.endianness = MEMORY_BIG_ENDIAN;
+    ranges[1].ops = &big_ops;
+    space = shim_space_new(ranges, 3);
+    by_turns(space, { { 0x1000, 1 }, { 0x2000, 0x02000000 }, { 0x3000, 1 } });
+    for (int turn = 0; turn < 3; turn++) {
+        EXPECT_EQ(address_space_ldl_be(shim_space_as(space), 0x1000, kAttrs, &value), MEMTX_OK);
+        EXPECT_EQ(value, 0x01000000u);
+        EXPECT_EQ(address_space_ldl_be(shim_space_as(space), 0x2000, kAttrs, &value), MEMTX_OK);
+        EXPECT_EQ(value, 2u);
+    }
+    shim_space_free(space);
+}
+
+TEST_F(ThreadCacheSlots, EndWithTheirThread)
+{
+    const void *there = nullptr;
+    unsigned char resident[8];
+    const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+
+    std::thread([&] {
+        EXPECT_FALSE(shim_cache_has_slots());
+        SetUp();
+        there = shim_cache_slots();
+        EXPECT_EQ(mincore(const_cast<void *>(there), page, resident), 0);
+    }).join();
+    EXPECT_TRUE(shim_cache_has_slots());
+    EXPECT_EQ(mincore(const_cast<void *>(there), page, resident), -1);
+    EXPECT_EQ(errno, ENOMEM);
 }
 
 } // namespace
