@@ -88,7 +88,10 @@ typedef struct MemoryMapping {
  * @attrs:       of the accesses that fill and write back copies
  * @ret_mapping: on failure without anything to end, as before
  *
- * All RAM is found in one view (ORDERING: R1). To fill copies, device callbacks may run and may call back.
+ * All RAM is found in one view (ORDERING: R1), through IOMMU regions. What they translate may change while RAM is mapped: who
+ * must not go on then ends the mapping when a notifier tells (memory_iommu.h). A copy is written back through what they say
+ * at the end.
+ * To fill copies, device callbacks may run and may call back.
  *
  * Context:   any thread, also in a read section, an access callback, a listener.
  * Locking:   none for RAM; for copies the bounce lock of the space, for a few instructions.
@@ -100,7 +103,7 @@ typedef struct MemoryMapping {
  *            -E2BIG    more than MEMORY_MAP_MAX_IOV pieces
  *            -EMSGSIZE more bounce memory than the space's limit allows, ever
  *            -ENOBUFS  more bounce memory than is free just now: address_space_register_map_client() tells when to retry
- *            -EIO      a device failed to be read for a copy (what it did for that, it has done)
+ *            -EIO      a device failed to be read for a copy (what it did for that, it has done); an IOMMU's tables make no sense
  *            -ENOMEM
  * Since:     0.1, as everything in this header.
  */

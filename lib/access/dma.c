@@ -32,9 +32,9 @@ static int check_piece(const ReachPiece *piece, uint32_t direction)
     MemTxResult result = piece->result;
 
     if (result == MEMTX_OK && direction == MEMORY_MAP_READ_WRITE) {
-        result = range_result(piece->range, false);
+        result = piece->perm & IOMMU_RO ? range_result(piece->range, false) : MEMTX_ACCESS_ERROR;
     }
-    return result == MEMTX_OK ? 0 : result & MEMTX_DECODE_ERROR ? -EFAULT : -EACCES;
+    return result == MEMTX_OK ? 0 : result & MEMTX_DECODE_ERROR ? -EFAULT : result & MEMTX_ACCESS_ERROR ? -EACCES : -EIO;
 }
 
 /* ---- parts ---- */

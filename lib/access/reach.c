@@ -22,7 +22,9 @@ static hwaddr min_len(hwaddr a, hwaddr b)
 
 void reach_begin(Reach *reach, AddressSpace *as, MemTxAttrs attrs)
 {
-    *reach = (Reach){.view = cell_view(space_cell(as)), .attrs = attrs};
+    reach->as = as;
+    reach->attrs = attrs;
+    dispatch_views_begin(&reach->views, as);
 }
 
 void reach_over(Reach *reach, hwaddr addr, hwaddr len)
@@ -56,26 +58,26 @@ MemTxResult range_result(const FlatRange *range, bool is_write)
 
 bool reach_next(Reach *reach, bool is_write, ReachPiece *ret)
 {
-    const FlatRange *range, *next;
-    hwaddr rest; /* to the end of the piece, less one */
+    Resolved to = {.after = UINT64_MAX};
 
     if (!reach->left) {
         return false;
     }
-    range = reach->beyond ? NULL : view_find(reach->view->root, reach->addr);
-    *ret = (ReachPiece){.range = range, .addr = reach->addr, .result = MEMTX_DECODE_ERROR};
-    if (range) {
-        hwaddr delta = reach->addr - range->first;
-
-        rest = range->last - reach->addr;
-        ret->offset = range->offset + delta;
-        ret->host = range->host ? range->host + delta : NULL;
-        ret->result = range_result(range, is_write);
-    } else {
-        next = reach->beyond ? NULL : view_lower(reach->view->root, reach->addr);
-        rest = (next ? next->first - 1 : UINT64_MAX) - reach->addr;
+    *ret = (ReachPiece){.addr = reach->addr, .result = MEMTX_DECODE_ERROR};
+    if (!reach->beyond) {
+        ret->result = dispatch_resolve(&reach->views, reach->as, reach->addr, is_write, reach->attrs, &to);
     }
-    ret->len = min_len(reach->left - 1, rest) + 1; /* no overflow: left - 1 is not 2^64 - 1 */
+    if (to.range) {
+        hwaddr delta = to.addr - to.range->first;
+
+        ret->range = to.range;
+        ret->at = to.addr;
+        ret->perm = to.perm;
+        ret->offset = to.range->offset + delta;
+        ret->host = to.range->host ? to.range->host + delta : NULL;
+        ret->result = range_result(to.range, is_write);
+    }
+    ret->len = min_len(reach->left - 1, to.after) + 1; /* no overflow: left - 1 is not 2^64 - 1 */
     reach->left -= ret->len;
     reach->addr += ret->len;
     reach->beyond |= reach->addr == 0;
@@ -129,12 +131,14 @@ MemTxResult reach_write_rom(AddressSpace *as, hwaddr addr, const uint8_t *buf, h
         if (mr && mr->kind == MEMORY_KIND_ROM_DEVICE && mr->host) {
             host = (uint8_t *)mr->host + piece.offset; /* out of read mode the range has none */
         }
-        if (!mr || (!host && !mr->ops)) {
+        if (!mr) {
+            result |= piece.result;
+        } else if (!host && !mr->ops) {
             result |= MEMTX_DECODE_ERROR;
         } else if (!host) {
             result |= MEMTX_ACCESS_ERROR;
         } else if (piece.range->flags & FLAT_EXACT) {
-            result |= exact_rw(piece.range, piece.addr, (uint8_t *)(uintptr_t)buf, piece.len, true);
+            result |= exact_rw(piece.range, piece.at, (uint8_t *)(uintptr_t)buf, piece.len, true);
         } else {
             ram_copy(host, buf, piece.len);
             dirty_mark_region(mr, piece.offset, piece.len);

@@ -2,17 +2,19 @@
 /*
  * reach.h - what an address leads to, piece by piece, for whoever goes over a stretch of a space without accessing it.
  *
- * Invariant: a walk looks up everything in one view (R1), and its pieces are good until the read section ends, in which it is.
+ * Invariant: a walk looks up everything in one view of each space that it comes to (R1), and its pieces are good until the
+ * read section ends, in which it is. No piece is an IOMMU's: they are followed.
  * Established by: reach_begin(), reach_next(). Relied on by: mappings, fills, questions. Lock: none.
  */
 #ifndef FLATVIEW_ACCESS_REACH_H
 #define FLATVIEW_ACCESS_REACH_H
 
-#include "publish/cell.h"
+#include "access/iommu.h"
 #include "topology/region.h"
 
 typedef struct Reach {
-    const FlatView *view;
+    DispatchViews views;
+    AddressSpace *as;
     MemTxAttrs attrs;
     hwaddr addr; /* where the next piece begins */
     hwaddr left; /* bytes not yet gone over */
@@ -22,6 +24,8 @@ typedef struct Reach {
 typedef struct ReachPiece {
     const FlatRange *range; /* NULL: nothing is there */
     hwaddr addr;            /* as asked for */
+    hwaddr at;              /* where that is in the range, behind IOMMUs */
+    IOMMUAccessFlags perm;  /* what they grant */
     uint64_t offset;        /* of its first byte, in the region */
     uint8_t *host;          /* of its first byte; NULL unless the range has one */
     hwaddr len;

@@ -555,6 +555,86 @@ TEST_F(Dma, WhatIsWrittenThroughAMappingIsMarkedWhenItEnds)
     ASSERT_EQ(0, memory_region_set_log(&low, false, DIRTY_MEMORY_MIGRATION));
 }
 
+/* ---- through an IOMMU ---- */
+
+/* 4 KiB pages: 0 to low, 1 to registers, 2 to low read-only, 3 to low write-only, 4 nowhere, 5 to the second half of low. */
+AddressSpace *iommu_target;
+
+IOMMUTLBEntry translate(MemoryRegion *, hwaddr addr, IOMMUAccessFlags, unsigned)
+{
+    const hwaddr to[] = {0, 0x1000, 0, 0, 0, 0x800};
+    const IOMMUAccessFlags perm[] = {IOMMU_RW, IOMMU_RW, IOMMU_RO, IOMMU_WO, IOMMU_NONE, IOMMU_RW};
+    hwaddr page = addr / 0x800;
+    IOMMUTLBEntry entry = {iommu_target, page * 0x800, page * 0x800 + 0x7ff, 0, IOMMU_NONE};
+
+    if (page < 6) {
+        entry.translated_addr = to[page];
+        entry.perm = perm[page];
+    }
+    return entry;
+}
+
+TEST_F(Dma, MappingsFollowTranslations)
+{
+    static const MemoryRegionIOMMUOps ops = [] {
+        MemoryRegionIOMMUOps o = {};
+        o.translate = translate;
+        o.num_indexes = 1;
+        return o;
+    }();
+    MemoryRegion iommu;
+    AddressSpace device = {};
+    MemoryMapping m = {};
+    MemoryMapRange ranges[] = {{0x10, 0x20}, {0x2ff0, 0x10}, {0x7f0, 0x20}};
+    const uint8_t bytes[4] = {1, 2, 3, 4};
+
+    iommu_target = &as;
+    ASSERT_EQ(0, memory_region_init_iommu(&iommu, &ops, "iommu", UINT64_MAX));
+    ASSERT_EQ(0, address_space_init(&device, &iommu, "device"));
+
+    ASSERT_EQ(0, address_space_map_sg(&device, ranges, 3, MEMORY_MAP_READ_WRITE, kAttrs, &m));
+    ASSERT_EQ(4u, m.n_iov) << "low, low, low and the copy of registers";
+    EXPECT_EQ(host(&low) + 0x10, m.iov[0].iov_base);
+    EXPECT_EQ(host(&low) + 0xff0, m.iov[1].iov_base);
+    EXPECT_EQ(host(&low) + 0x7f0, m.iov[2].iov_base);
+    EXPECT_EQ(0, memcmp(regs.bytes, m.iov[3].iov_base, 0x10));
+    memset(m.iov[3].iov_base, 0x5a, 0x10);
+    EXPECT_EQ(0x10u, address_space_get_bounce_used(&device));
+    EXPECT_EQ(0, address_space_unmap_sg(&m, m.len, nullptr));
+    EXPECT_EQ(0x5a, regs.bytes[0xf]);
+
+    const struct {
+        hwaddr addr;
+        MemoryMapDirection direction;
+        int err;
+    } cases[] = {
+        {0x1000, MEMORY_MAP_READ, 0},        {0x1000, MEMORY_MAP_WRITE, -EACCES}, {0x1000, MEMORY_MAP_READ_WRITE, -EACCES},
+        {0x1800, MEMORY_MAP_READ, -EACCES},  {0x1800, MEMORY_MAP_WRITE, 0},       {0x1800, MEMORY_MAP_READ_WRITE, -EACCES},
+        {0x2000, MEMORY_MAP_READ, -EFAULT},
+    };
+    for (auto &c : cases) {
+        MemoryMapRange range = {c.addr, 4};
+        EXPECT_EQ(c.err, address_space_map_sg(&device, &range, 1, c.direction, kAttrs, &m)) << std::hex << c.addr;
+        if (c.err == 0) {
+            EXPECT_EQ(0, address_space_unmap_sg(&m, 4, nullptr));
+        }
+    }
+    EXPECT_TRUE(address_space_access_valid(&device, 0, 0x1000, true, kAttrs));
+    EXPECT_FALSE(address_space_access_valid(&device, 0, 0x1001, true, kAttrs));
+    EXPECT_TRUE(address_space_access_valid(&device, 0, 0x1800, false, kAttrs));
+    EXPECT_FALSE(address_space_is_io(&device, 0x10));
+    EXPECT_TRUE(address_space_is_io(&device, 0x810));
+    EXPECT_TRUE(address_space_is_io(&device, 0x2000));
+    EXPECT_EQ(MEMTX_ACCESS_ERROR, address_space_set(&device, 0x1000, 7, 4, kAttrs));
+    EXPECT_EQ(MEMTX_OK, address_space_set(&device, 0x1804, 7, 4, kAttrs));
+    EXPECT_EQ(7, host(&low)[7]);
+    EXPECT_EQ(MEMTX_OK, address_space_write_rom(&device, 0x1000, kAttrs, bytes, 4)) << "who patches is not the device";
+    EXPECT_EQ(4, host(&low)[3]);
+    ASSERT_EQ(0, address_space_destroy(&device, nullptr));
+    ASSERT_EQ(0, memory_region_destroy(&iommu));
+    ASSERT_EQ(0, memory_region_quiesce(&iommu));
+}
+
 /* ---- clients ---- */
 
 struct Client : MemoryMapClient {
