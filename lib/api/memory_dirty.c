@@ -113,8 +113,9 @@ int memory_dirty_log_wait(void)
 static RamBlock *block_of(const MemoryRegion *mr, hwaddr addr, uint64_t size)
 {
     RamBlock *block = mr ? mr->block : NULL;
+    uint64_t bytes = block ? ram_block_bytes(block) : 0;
 
-    return block && size && addr < block->size && size - 1 <= block->size - 1 - addr ? block : NULL;
+    return size && addr < bytes && size - 1 <= bytes - 1 - addr ? block : NULL;
 }
 
 int memory_region_set_dirty(MemoryRegion *mr, hwaddr addr, uint64_t size)

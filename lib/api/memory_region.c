@@ -103,7 +103,7 @@ int memory_region_set_size(MemoryRegion *mr, uint64_t size)
     if (mr->kind == MEMORY_KIND_RAM || mr->kind == MEMORY_KIND_ROM || mr->kind == MEMORY_KIND_ROM_DEVICE ||
         mr->kind == MEMORY_KIND_RAM_DEVICE) {
         /* Without a block: nothing, or of a RAM device memory of which only its owner knows the end. */
-        err = size > (block ? block->size : 0) || (!block && !mr->size_is_zero) ? -EINVAL : 0;
+        err = size > (block ? ram_block_bytes(block) : 0) || (!block && !mr->size_is_zero) ? -EINVAL : 0;
     }
     return end_with(err < 0 ? err : change_size(mr, size));
 }

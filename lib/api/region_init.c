@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include <flatview/memory_iommu.h>
+#include <flatview/memory_ram.h>
 #include <flatview/memory_ram_device.h>
 #include <flatview/memory_region.h>
 
@@ -208,6 +209,25 @@ int memory_region_init_ram_from_file(MemoryRegion *mr, const char *name, uint64_
     int ret = size ? ram_block_new_file(path, size, &block) : 0;
 
     return ret < 0 ? ret : init_with_block(mr, MEMORY_KIND_RAM, NULL, name, size, block);
+}
+
+int memory_region_init_resizeable_ram(MemoryRegion *mr, const char *name, uint64_t size, uint64_t max_size,
+                                      void (*resized)(MemoryRegion *mr, uint64_t size))
+{
+    RamBlock *block;
+    int err;
+
+    if (!mr || !max_size || size > max_size) {
+        return -EINVAL;
+    }
+    err = ram_block_new_anon(max_size, &block);
+    if (err < 0) {
+        return err;
+    }
+    block->resizable = true;
+    block->used = block->told = size;
+    block->resized = resized;
+    return init_with_block(mr, MEMORY_KIND_RAM, NULL, name, size, block);
 }
 
 /* ---- an alias ------------------------------------------------------------------------------------------------- */

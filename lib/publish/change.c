@@ -335,6 +335,7 @@ void change_undo(const UndoEntry *entry, bool mark)
     case UNDO_LOG:
     case UNDO_GRANULE:
     case UNDO_GLOBAL_LOG:
+    case UNDO_RAM_SIZE:
         logging_undo(entry);
         break;
     case UNDO_HOOKS:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * logging.c - who has the dirty log of a region on, in a transaction.
+ * logging.c - who has the dirty log of a region on, and how large its RAM is, in a transaction.
  *
  * Invariant: mr->dirty_log_mask has the bits of the clients that have users in the transaction so far, and REGION_HOOK_LOG is
  * wanted if and only if it is not 0. No view is rendered for any of it: where stores are marked, and for whom, is the block's
@@ -144,6 +144,8 @@ void logging_undo(const UndoEntry *entry)
         if (entry->b) {
             stop_newborn();
         }
+    } else if (entry->op == UNDO_RAM_SIZE) {
+        region_poke(((RamBlock *)entry->mr->block)->used, entry->a);
     } else if (entry->op == UNDO_LOG) {
         put_back(entry->mr, (unsigned)entry->a, entry->b, entry->c);
     } else {
@@ -151,9 +153,51 @@ void logging_undo(const UndoEntry *entry)
     }
 }
 
+/* ---- RAM that grows and shrinks ------------------------------------------------------------------------------- */
+
+int change_ram_size(MemoryRegion *mr, uint64_t size)
+{
+    RamBlock *block = mr->block;
+    UndoEntry *entry;
+    uint64_t old = block->used;
+    int err;
+
+    if (old != size) {
+        entry = txn_log(UNDO_RAM_SIZE, mr);
+        if (!entry) {
+            return -ENOMEM;
+        }
+        entry->a = old;
+        region_poke(block->used, size);
+    }
+    err = change_size(mr, size);
+    if (err < 0 && old != size) {
+        region_poke(block->used, old);
+        txn.n_undo--;
+    }
+    return err;
+}
+
+static void ram_resized(MemoryRegion *mr, uint64_t old)
+{
+    RamBlock *block = mr->block;
+
+    dirty_log_resized(block, old);
+    if (block->told != block->used) { /* once, however often it was resized in this transaction */
+        block->told = block->used;
+        if (block->resized) {
+            txn_set_delivering(true);
+            block->resized(mr, block->used);
+            txn_set_delivering(false);
+        }
+    }
+}
+
 void logging_committed(const UndoEntry *entry)
 {
     if (entry->op == UNDO_GLOBAL_LOG && !entry->b) {
         stop_newborn();
+    } else if (entry->op == UNDO_RAM_SIZE) {
+        ram_resized(entry->mr, entry->a);
     }
 }

@@ -16,7 +16,10 @@ int change_granule(MemoryRegion *mr, unsigned client, unsigned shift); /* the cl
 /* All RAM there is, and all that will be made, is logged for migration; or is no more. On an error some of it is: undo. */
 int change_global_log(bool log);
 
-void logging_undo(const UndoEntry *entry);      /* UNDO_LOG, UNDO_GRANULE, UNDO_GLOBAL_LOG */
+/* The region's resizable block uses size bytes (not more than it has), and the region shows them. */
+int change_ram_size(MemoryRegion *mr, uint64_t size);
+
+void logging_undo(const UndoEntry *entry);      /* those in transaction.h that these write */
 void logging_committed(const UndoEntry *entry); /* likewise, and any other */
 
 #endif

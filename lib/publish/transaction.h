@@ -28,6 +28,7 @@ enum UndoOp {
     UNDO_LOG,        /* b: client a got a user, or lost one; c: on behalf of all RAM */
     UNDO_GRANULE,    /* of client a was b */
     UNDO_GLOBAL_LOG, /* b: of all RAM, began or ended */
+    UNDO_RAM_SIZE,   /* its block used a bytes */
     UNDO_HOOKS,     /* a were wanted, b were in force */
     UNDO_WINDOW,    /* had the RamWindow a */
     UNDO_CALLS,     /* field b of what it says about calls was a */

@@ -108,7 +108,8 @@ bool dirty_log_clean(RamBlock *block, unsigned client, uint64_t first, uint64_t 
     reader_enter();
     map = map_of(block, client);
     if (map) {
-        uint64_t end = last + 1 >= block->size ? map->n_bits : (last + 1) >> map->shift; /* the last one may be cut short */
+        uint64_t end = last + 1 >= ram_block_bytes(block) ? last_bit(map, last) + 1 :
+                                                                (last + 1) >> map->shift; /* the last may be cut short */
 
         from = (first + (UINT64_C(1) << map->shift) - 1) >> map->shift;
         to = end ? end - 1 : 0;
@@ -160,7 +161,7 @@ static void merge_runs(DirtyBitmap *map, uint64_t size, uint64_t offset, unsigne
 void dirty_log_merge(RamBlock *block, uint32_t mask, uint64_t offset, unsigned page_shift, const uint64_t *foreign,
                      uint64_t from, uint64_t n)
 {
-    uint64_t pages = offset < block->size ? ((block->size - offset - 1) >> page_shift) + 1 : 0;
+    uint64_t size = ram_block_bytes(block), pages = offset < size ? ((size - offset - 1) >> page_shift) + 1 : 0;
     uint32_t on;
 
     n = n < pages ? n : pages;
@@ -176,21 +177,33 @@ void dirty_log_merge(RamBlock *block, uint32_t mask, uint64_t offset, unsigned p
         if (map->shift == page_shift && !(offset & ((UINT64_C(1) << page_shift) - 1))) {
             dirty_bitmap_merge(map, offset >> page_shift, foreign, from, n);
         } else {
-            merge_runs(map, block->size, offset, page_shift, foreign, from, n);
+            merge_runs(map, size, offset, page_shift, foreign, from, n);
         }
     }
     reader_exit();
 }
 
-bool dirty_log_is_settled(RamBlock *block)
+void dirty_log_resized(RamBlock *block, uint64_t from)
 {
-    uint32_t on;
-    bool settled = true;
+    uint64_t to = ram_block_bytes(block);
+    unsigned client;
 
-    reader_enter();
-    for (on = __atomic_load_n(&block->dirty.on, __ATOMIC_ACQUIRE); on && settled; on &= on - 1) {
-        settled = is_settled(map_of(block, (unsigned)__builtin_ctz(on)));
+    if (from < to) {
+        reader_enter();
+        dirty_log_mark(&block->dirty, from, to - from);
+        reader_exit();
+        return;
     }
-    reader_exit();
-    return settled;
+    /* Stores that still reach it through an older view are cut off as well; what appears again is marked above. */
+    for (client = 0; client < DIRTY_CLIENTS && from > to; client++) {
+        DirtyBitmap *map = map_of(block, client);
+        uint64_t first;
+
+        if (map) {
+            first = to ? ((to - 1) >> map->shift) + 1 : 0;
+            if (first < map->n_bits) {
+                dirty_bitmap_clear(map, first, map->n_bits - 1);
+            }
+        }
+    }
 }

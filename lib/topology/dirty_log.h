@@ -81,8 +81,8 @@ bool dirty_log_any(RamBlock *block, unsigned client, uint64_t first, uint64_t la
    from + i of the foreign words is set. Pages beyond the block are ignored. */
 void dirty_log_merge(RamBlock *block, uint32_t mask, uint64_t offset, unsigned page_shift, const uint64_t *foreign,
                      uint64_t from, uint64_t n);
-/* Can every bit in force be cleared already? */
-bool dirty_log_is_settled(RamBlock *block);
+/* The block had from bytes (topology lock): what it has more is dirty, what it has not any more is clean. */
+void dirty_log_resized(RamBlock *block, uint64_t from);
 
 /* ---- who wants it: topology lock ---- */
 

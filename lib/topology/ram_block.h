@@ -33,12 +33,20 @@ typedef struct RamBlock {
     uint8_t *host;
     uint64_t size;   /* bytes usable; mapped size is rounded up to pages */
     uint64_t mapped; /* bytes to unmap; 0: the caller's memory */
-    uint64_t used;   /* of a resizable block: bytes it has now, the rest is for growth; else 0 */
-    void (*resized)(MemoryRegion *mr, uint64_t size);
     int fd;          /* ours, or -1 */
+    bool resizable;
+    uint64_t used;   /* if so: bytes that it has now, the rest of size is for growth */
+    uint64_t told;   /* and that resized was told of */
+    void (*resized)(MemoryRegion *mr, uint64_t size);
     DirtyLog dirty;
     uint64_t fd_offset; /* of the first byte */
 } RamBlock;
+
+/* Bytes that a region may show. Any thread. */
+static inline uint64_t ram_block_bytes(const RamBlock *block)
+{
+    return block->resizable ? __atomic_load_n(&block->used, __ATOMIC_RELAXED) : block->size;
+}
 
 /* Each returns 0 and a block, or a negative errno and nothing. size > 0. */
 int ram_block_new_anon(uint64_t size, RamBlock **ret_block);
