@@ -81,39 +81,6 @@ void lock_assert_none_held(void)
     assert(!n_held && "a lock of the library is held");
 }
 
-#else
-
-static inline void note_taken(const Lock *lock)
-{
-    (void)lock;
-}
-
-static inline void note_given_back(const Lock *lock)
-{
-    (void)lock;
-}
-
-static inline void check_order(const Lock *lock)
-{
-    (void)lock;
-}
-
-void lock_assert_held(const Lock *lock)
-{
-    (void)lock;
-}
-
-void lock_assert_not_held(const Lock *lock)
-{
-    (void)lock;
-}
-
-void lock_assert_none_held(void)
-{
-}
-
-#endif
-
 void lock_acquire(Lock *lock)
 {
     check_order(lock); /* before waiting: the report should not need the deadlock */
@@ -144,3 +111,5 @@ void lock_wait(Lock *lock, pthread_cond_t *cond)
     pthread_cond_wait(cond, &lock->mutex);
     note_taken(lock);
 }
+
+#endif

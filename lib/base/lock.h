@@ -29,12 +29,48 @@ typedef struct Lock {
 
 #define LOCK_INITIALIZER(rank_, name_) {PTHREAD_MUTEX_INITIALIZER, (rank_), (name_)}
 
+#ifdef FLATVIEW_DEBUG_CHECKS
 void lock_acquire(Lock *lock);
 bool lock_try(Lock *lock);
 void lock_release(Lock *lock);
 void lock_wait(Lock *lock, pthread_cond_t *cond); /* holding it: give it back, sleep, take it again */
-void lock_assert_held(const Lock *lock);     /* by this thread; debug builds only */
-void lock_assert_not_held(const Lock *lock); /* by this thread; debug builds only */
-void lock_assert_none_held(void);            /* no lock of the library; debug builds only */
+void lock_assert_held(const Lock *lock);     /* by this thread */
+void lock_assert_not_held(const Lock *lock); /* by this thread */
+void lock_assert_none_held(void);            /* no lock of the library */
+#else
+static inline void lock_acquire(Lock *lock)
+{
+    pthread_mutex_lock(&lock->mutex);
+}
+
+static inline bool lock_try(Lock *lock)
+{
+    return !pthread_mutex_trylock(&lock->mutex);
+}
+
+static inline void lock_release(Lock *lock)
+{
+    pthread_mutex_unlock(&lock->mutex);
+}
+
+static inline void lock_wait(Lock *lock, pthread_cond_t *cond)
+{
+    pthread_cond_wait(cond, &lock->mutex);
+}
+
+static inline void lock_assert_held(const Lock *lock)
+{
+    (void)lock;
+}
+
+static inline void lock_assert_not_held(const Lock *lock)
+{
+    (void)lock;
+}
+
+static inline void lock_assert_none_held(void)
+{
+}
+#endif
 
 #endif
