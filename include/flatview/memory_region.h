@@ -108,13 +108,13 @@ struct MemoryRegion {
     MemoryRegion *parent;        /* guarded by the topology lock, as all below unless marked */
     /* place in the parent's interval index: what a search reads of each region that it passes, in 64 bytes */
     MemoryRegion *tree_left, *tree_right, *tree_up;
-    hwaddr tree_last;            /* greatest last address in this subtree of the index, parent's coordinates */
+    hwaddr tree_last;            /* greatest last address that this subtree of the index shows, parent's coordinates */
     hwaddr addr;                 /* offset in parent */
     hwaddr last;                 /* size - 1; meaningless if size_is_zero */
     uint64_t order;              /* among equal priorities the greater is on top */
     int32_t priority;
     uint8_t tree_height;
-    bool tree_shows;             /* something in this subtree of the index has a size */
+    uint8_t tree_has;            /* what it and this subtree of the index have to show */
     bool size_is_zero;
     MemoryRegion *children;      /* root of the interval index of the children */
     MemoryRegion *alias;         /* target */

@@ -118,13 +118,48 @@ static void publish_unfinished(ViewCell *cell, AddrRange span)
     view_edit_begin(&cell->edit, cell->current->root, cell->current->n_ranges, generation_next(), cell->line);
     cell->editing = true;
 }
+
+static void sabotage_spans(ViewCell *cell)
+{
+    static unsigned turn;
+    size_t i, n = 0;
+
+    if (cell->n_spans && sabotaged(SABOTAGE_EARLY_PUBLISH)) {
+        publish_unfinished(cell, cell->spans[0]);
+    }
+    for (i = 0; i < cell->n_spans; i++) {
+        if (!sabotaged(SABOTAGE_LOST_SPAN) || ++turn % 64) {
+            cell->spans[n++] = cell->spans[i];
+        }
+    }
+    cell->n_spans = n;
+}
 #endif
+
+/*
+ * First everything is taken away, then everything painted. A region that moves takes its old place's room for its new one, where
+ * the two meet in one leaf; span by span, a full leaf would be split by one that moves down, for the instant of having it
+ * twice.
+ */
+static int render_spans(ViewEdit *edit, MemoryRegion *root, const AddrRange *spans, size_t n_spans)
+{
+    size_t i;
+    int err = 0;
+
+    for (i = 0; i < n_spans && err == 0; i++) {
+        err = view_edit_clear(edit, spans[i]);
+    }
+    for (i = 0; i < n_spans && err == 0; i++) {
+        err = render_span(edit, root, spans[i]);
+    }
+    return err;
+}
 
 static int render_cell(ViewCell *cell)
 {
+    static const AddrRange all = {0, UINT64_MAX};
     const FlatView *base = cell->current;
-    size_t i;
-    int err = 0;
+    int err;
 
     if (!cell->n_spans && !cell->dirty_all && !cell->renew) {
         return 0;
@@ -134,22 +169,11 @@ static int render_cell(ViewCell *cell)
         cell->editing = true;
     }
     dirty_settle(cell);
-    if (cell->dirty_all) {
-        err = render_span(&cell->edit, cell->root, ADDR_RANGE_ALL);
-    }
-    for (i = 0; i < cell->n_spans && !cell->dirty_all && err == 0; i++) {
 #ifdef FLATVIEW_SABOTAGE
-        static unsigned turn;
-
-        if (sabotaged(SABOTAGE_LOST_SPAN) && ++turn % 64 == 0) {
-            continue;
-        }
-        if (sabotaged(SABOTAGE_EARLY_PUBLISH) && i == 0) {
-            publish_unfinished(cell, cell->spans[i]);
-        }
+    sabotage_spans(cell);
 #endif
-        err = render_span(&cell->edit, cell->root, cell->spans[i]);
-    }
+    err = cell->dirty_all ? render_spans(&cell->edit, cell->root, &all, 1) :
+                            render_spans(&cell->edit, cell->root, cell->spans, cell->n_spans);
     cell->n_spans = 0;
     cell->renew = false;
     /* A failed edit is lost, and with it what earlier calls had put into it. */

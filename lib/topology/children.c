@@ -3,21 +3,27 @@
  * children.c - which children does a window of a container meet?
  *
  * Invariant: the children of a region form an AVL tree, ordered by (addr, order), linked through fields of the regions
- * themselves, so no change of it can fail. In each of them tree_shows says whether any region of its subtree has a size,
- * and tree_last, if so, which address is the last that any of them covers (clipped at 2^64).
- * Established by: children_insert(), children_remove(), children_resized(), under the topology lock.
+ * themselves, so no change of it can fail. A child shows something if it is enabled and not empty. In each of them tree_has
+ * says whether it shows something, whether any of its subtree does, and whether any of its subtree is enabled at all; and
+ * tree_last, which address is the last that any of its subtree shows (clipped at 2^64; 0 if none).
+ * Established by: children_insert(), children_remove(), children_move(), children_changed(), under the topology lock.
  * Relied on by:   rendering and loading: a window's children in O(log n + k), a change in O(log n), worst case.
  *
  * Why AVL: a search sees 1.44 log n nodes at most whatever the order of insertion, without random numbers, and what a
  * change has to repair upward mostly ends after a few nodes, because both heights and last addresses settle early.
  *
- * Empty regions are children like others, but cover nothing. Hence tree_shows: no address could say "none" in tree_last
- * without also meaning something.
+ * Empty and disabled regions are children like others, but cover nothing: of a thousand banks that stand in the same place,
+ * one is found without a look at the others. Hence tree_has: no address could say "none" in tree_last without also meaning
+ * something.
  */
 #include <assert.h>
 #include <stdlib.h>
 
 #include "topology/region.h"
+
+#define SHOWS (1u << 0)         /* it does */
+#define SUBTREE_SHOWS (1u << 1) /* it or one below it does */
+#define SUBTREE_ENABLED (1u << 2)
 
 static inline unsigned height(const MemoryRegion *node)
 {
@@ -27,7 +33,7 @@ static inline unsigned height(const MemoryRegion *node)
 /* Does anything below node reach first? */
 static inline bool reaches(const MemoryRegion *node, hwaddr first)
 {
-    return node && node->tree_shows && node->tree_last >= first;
+    return node && (node->tree_has & SUBTREE_SHOWS) && node->tree_last >= first;
 }
 
 static inline hwaddr last_in_parent(const MemoryRegion *mr)
@@ -37,7 +43,7 @@ static inline hwaddr last_in_parent(const MemoryRegion *mr)
 
 static inline bool meets(const MemoryRegion *mr, AddrRange window)
 {
-    return !mr->size_is_zero && mr->addr <= window.last && last_in_parent(mr) >= window.first;
+    return (mr->tree_has & SHOWS) && mr->addr <= window.last && last_in_parent(mr) >= window.first;
 }
 
 static inline bool comes_before(const MemoryRegion *a, const MemoryRegion *b)
@@ -65,29 +71,43 @@ static MemoryRegion *successor(const MemoryRegion *node)
     return node->tree_up;
 }
 
+static MemoryRegion *predecessor(const MemoryRegion *node)
+{
+    if (node->tree_left) {
+        for (node = node->tree_left; node->tree_right; node = node->tree_right) {
+        }
+        return (MemoryRegion *)(uintptr_t)node;
+    }
+    while (node->tree_up && node->tree_up->tree_left == node) {
+        node = node->tree_up;
+    }
+    return node->tree_up;
+}
+
 /* ---- upkeep --------------------------------------------------------------------------------------------------- */
 
-/* Derive node's summary from its own place and its subtrees. Returns whether it is another than before. */
+/* Derive node's summary from itself and its subtrees. Returns whether it is another than before. */
 static inline bool summarise(MemoryRegion *node)
 {
     const MemoryRegion *left = node->tree_left, *right = node->tree_right;
-    bool shows = !node->size_is_zero, changed;
-    hwaddr last = shows ? last_in_parent(node) : 0;
+    unsigned has = !node->enabled ? 0 : node->size_is_zero ? SUBTREE_ENABLED : SHOWS | SUBTREE_SHOWS | SUBTREE_ENABLED;
+    hwaddr last = has & SHOWS ? last_in_parent(node) : 0;
     unsigned below = 0;
+    bool changed;
 
     if (left) {
         below = left->tree_height;
-        shows |= left->tree_shows;
+        has |= left->tree_has & ~SHOWS;
         last = left->tree_last > last ? left->tree_last : last; /* 0 if nothing shows there */
     }
     if (right) {
         below = right->tree_height > below ? right->tree_height : below;
-        shows |= right->tree_shows;
+        has |= right->tree_has & ~SHOWS;
         last = right->tree_last > last ? right->tree_last : last;
     }
-    changed = node->tree_height != below + 1 || node->tree_shows != shows || node->tree_last != last;
+    changed = node->tree_height != below + 1 || node->tree_has != has || node->tree_last != last;
     node->tree_height = (uint8_t)(below + 1);
-    node->tree_shows = shows;
+    node->tree_has = (uint8_t)has;
     node->tree_last = last;
     return changed;
 }
@@ -204,7 +224,7 @@ void children_remove(MemoryRegion *child)
         take_place(root, child, next);
         /* With the summary that what is above knows of this place, repair() can tell where nothing is new. */
         next->tree_height = child->tree_height;
-        next->tree_shows = child->tree_shows;
+        next->tree_has = child->tree_has;
         next->tree_last = child->tree_last;
         repair(root, lowest);
         repair(root, next); /* had the first stopped below, child's last address would live on here */
@@ -212,7 +232,27 @@ void children_remove(MemoryRegion *child)
     child->tree_left = child->tree_right = child->tree_up = NULL;
 }
 
-void children_resized(MemoryRegion *child)
+/* Does child, at addr, stand between the same two as before? */
+static bool keeps_its_turn(const MemoryRegion *child, hwaddr addr)
+{
+    const MemoryRegion *next = addr > child->addr ? successor(child) : predecessor(child);
+
+    return !next || (addr > child->addr ? addr < next->addr : addr > next->addr);
+}
+
+void children_move(MemoryRegion *child, hwaddr addr)
+{
+    if (keeps_its_turn(child, addr)) {
+        region_poke(child->addr, addr);
+        repair(&child->parent->children, child);
+    } else {
+        children_remove(child);
+        region_poke(child->addr, addr);
+        children_insert(child->parent, child);
+    }
+}
+
+void children_changed(MemoryRegion *child)
 {
     repair(&child->parent->children, child);
 }
@@ -274,6 +314,22 @@ MemoryRegion *children_next(const MemoryRegion *child, AddrRange window)
 MemoryRegion *children_begin(const MemoryRegion *parent)
 {
     return parent->children ? leftmost(parent->children) : NULL;
+}
+
+MemoryRegion *children_first_enabled(const MemoryRegion *parent)
+{
+    MemoryRegion *node = parent->children;
+
+    while (node && (node->tree_has & SUBTREE_ENABLED)) {
+        if (node->tree_left && (node->tree_left->tree_has & SUBTREE_ENABLED)) {
+            node = node->tree_left;
+        } else if (node->enabled) {
+            return node;
+        } else {
+            node = node->tree_right;
+        }
+    }
+    return NULL;
 }
 
 MemoryRegion *children_after(const MemoryRegion *child)

@@ -277,9 +277,7 @@ void region_move(MemoryRegion *mr, hwaddr addr)
         region_poke(mr->addr, addr);
         return;
     }
-    children_remove(mr);
-    region_poke(mr->addr, addr);
-    children_insert(mr->parent, mr);
+    children_move(mr, addr);
 }
 
 void region_resize(MemoryRegion *mr, uint64_t size)
@@ -290,14 +288,17 @@ void region_resize(MemoryRegion *mr, uint64_t size)
     }
     __atomic_store_n(&mr->size_is_zero, size == 0, __ATOMIC_RELEASE);
     if (mr->parent) {
-        children_resized(mr);
+        children_changed(mr);
     }
 }
 
 void region_enable(MemoryRegion *mr, bool enabled)
 {
-    if (mr->parent) {
-        mr->parent->n_enabled_children += (size_t)enabled - (size_t)mr->enabled;
-    }
+    size_t by = (size_t)enabled - (size_t)mr->enabled;
+
     region_poke(mr->enabled, enabled);
+    if (mr->parent) {
+        mr->parent->n_enabled_children += by;
+        children_changed(mr);
+    }
 }

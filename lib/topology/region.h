@@ -126,15 +126,17 @@ static inline void region_shape_changed(void)
 /* readonly, nonvolatile, romd, alias_offset, bias and dirty_log_mask touch nothing else: region_poke() */
 uint64_t region_next_order(void);
 
-/* ---- children.c: the interval index: children of size > 0 and of size 0 alike, keyed by (addr, order) ----
-   Children whose extent (clipped at 2^64) overlaps window, ascending by addr; size-0 children are never returned. */
+/* ---- children.c: the interval index of all children, keyed by (addr, order) ----
+   Enabled children whose extent (clipped at 2^64) overlaps window, ascending by addr; those of size 0 have none. */
 MemoryRegion *children_first(const MemoryRegion *parent, AddrRange window);
 MemoryRegion *children_next(const MemoryRegion *child, AddrRange window);
 void children_insert(MemoryRegion *parent, MemoryRegion *child);
 void children_remove(MemoryRegion *child);
-void children_resized(MemoryRegion *child); /* its size, not its addr, has changed */
+void children_move(MemoryRegion *child, hwaddr addr); /* sets child->addr */
+void children_changed(MemoryRegion *child); /* its size or its enabled flag has, not its addr */
 void children_check(const MemoryRegion *parent); /* tests: the index's invariants; aborts */
-/* all children, size 0 too, ascending (addr, order) */
+MemoryRegion *children_first_enabled(const MemoryRegion *parent); /* of any size; NULL if none is */
+/* all children, disabled ones and those of size 0, too, ascending (addr, order) */
 MemoryRegion *children_begin(const MemoryRegion *parent);
 MemoryRegion *children_after(const MemoryRegion *child);
 

@@ -125,6 +125,36 @@ static int paint_child(Render *rd, MemoryRegion *child, AddrRange window, hwaddr
     return paint(rd, child, window, origin + child->addr, flags);
 }
 
+/* first, and all after it that begin before the end of what is in the group: topmost first. Sets *ret_next to what comes
+   after them, NULL at the end. */
+static __attribute__((noinline)) int paint_group(Render *rd, MemoryRegion *first, AddrRange window, hwaddr origin,
+                                                 uint32_t flags, MemoryRegion **ret_next)
+{
+    size_t base = rd->used, i;
+    MemoryRegion *next = first;
+    hwaddr group_last = 0;
+    AddrRange place;
+    int err = 0;
+
+    do {
+        if (++rd->edit->work > rd->work_limit) {
+            return -E2BIG;
+        }
+        if (region_place(next, &place)) {
+            group_last = place.last > group_last ? place.last : group_last;
+        }
+        err = scratch_push(rd, next);
+        next = children_next(next, window);
+    } while (next && !err && next->addr <= group_last);
+    qsort(&rd->scratch[base], rd->used - base, sizeof(*rd->scratch), compare_topmost);
+    for (i = base; i < rd->used && !err; i++) {
+        err = paint_child(rd, rd->scratch[i], window, origin, flags);
+    }
+    rd->used = base;
+    *ret_next = next;
+    return err;
+}
+
 /*
  * Children come ascending by address. Those that overlap no brother have no rank to respect and are painted as they come,
  * without being stored or sorted: ascending, too, which is the order in which a view fills best. Only a group whose
@@ -132,35 +162,17 @@ static int paint_child(Render *rd, MemoryRegion *child, AddrRange window, hwaddr
  */
 static int paint_children(Render *rd, MemoryRegion *mr, AddrRange window, hwaddr origin, uint32_t flags)
 {
-    size_t base = rd->used, i;
-    hwaddr group_last = 0;
-    MemoryRegion *child, *next = children_first(mr, window);
+    MemoryRegion *child = children_first(mr, window), *next;
+    AddrRange place;
     int err = 0;
 
-    while (next && !err) {
-        /* a group: next, and all that begin before the end of what is in it */
-        do {
-            AddrRange place;
-
-            child = next;
-            next = children_next(child, window);
-            if (++rd->edit->work > rd->work_limit) {
-                return -E2BIG;
-            }
-            if (child->enabled && region_place(child, &place)) {
-                if (rd->used == base || place.last > group_last) {
-                    group_last = place.last;
-                }
-                err = scratch_push(rd, child);
-            }
-        } while (next && !err && rd->used > base && next->addr <= group_last);
-        if (rd->used - base > 1) {
-            qsort(&rd->scratch[base], rd->used - base, sizeof(*rd->scratch), compare_topmost);
+    for (; child && !err; child = next) {
+        next = children_next(child, window);
+        if (next && region_place(child, &place) && next->addr <= place.last) {
+            err = paint_group(rd, child, window, origin, flags, &next);
+        } else {
+            err = paint_child(rd, child, window, origin, flags);
         }
-        for (i = base; i < rd->used && !err; i++) {
-            err = paint_child(rd, rd->scratch[i], window, origin, flags);
-        }
-        rd->used = base;
     }
     return err;
 }
@@ -205,10 +217,10 @@ int render_span(ViewEdit *edit, MemoryRegion *root, AddrRange span)
 {
     Render rd;
     AddrRange window;
-    int err = view_edit_clear(edit, span);
+    int err;
 
-    if (err || !root || !range_shift_down(span, root->addr, &window)) {
-        return err;
+    if (!root || !range_shift_down(span, root->addr, &window)) {
+        return 0;
     }
     rd.edit = edit;
     rd.work_limit = edit->work + RENDER_MAX_STEPS;
@@ -230,16 +242,6 @@ static bool covers_size(const MemoryRegion *mr, const MemoryRegion *other)
     return other->size_is_zero || (!mr->size_is_zero && mr->last >= other->last);
 }
 
-static MemoryRegion *only_enabled_child(const MemoryRegion *mr)
-{
-    MemoryRegion *child = children_begin(mr);
-
-    while (!child->enabled) {
-        child = children_after(child);
-    }
-    return child;
-}
-
 MemoryRegion *render_root(MemoryRegion *root, void (*visit)(MemoryRegion *mr, void *arg), void *arg)
 {
     MemoryRegion *mr = root, *inner;
@@ -256,7 +258,7 @@ MemoryRegion *render_root(MemoryRegion *root, void (*visit)(MemoryRegion *mr, vo
         } else if (!mr->n_enabled_children) {
             return NULL;
         } else if (mr->n_enabled_children == 1) {
-            inner = only_enabled_child(mr);
+            inner = children_first_enabled(mr); /* the only one */
         } else {
             return mr;
         }

@@ -16,8 +16,8 @@
                                         one layer after the other is found to lie under */
 
 /*
- * Replace what edit has in span by what root, painted at its own offset (as QEMU paints a root), shows there. NULL root:
- * nothing. Sets first_gen (if 0) of regions that it paints and last_gen of regions that it takes away to edit->gen.
+ * Paint what root, at its own offset (as QEMU paints a root), shows in span, where edit has nothing: view_edit_clear() comes
+ * first. NULL root: nothing. Sets first_gen (if 0) of regions that it paints to edit->gen.
  * 0, -ENOMEM, -E2BIG. Under the topology lock.
  */
 int render_span(ViewEdit *edit, MemoryRegion *root, AddrRange span);

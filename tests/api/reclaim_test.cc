@@ -57,6 +57,39 @@ TEST_F(Reclaim, OverTheLimitAWriterIsToldOnlyIfItAskedForThat)
     EXPECT_EQ(-EINVAL, memory_set_reclaim_limit(1, static_cast<MemoryReclaimPolicy>(7)));
 }
 
+// Sixteen ranges fill a node; one that moves must not need room twice.
+TEST_F(Reclaim, MovingOneOfManyDoesNotGrowTheView)
+{
+    enum { N = 13 };
+    static Device more[N];
+    MemoryStats before, after;
+    ASSERT_EQ(0, memory_transaction_begin());
+    for (unsigned i = 0; i < N; i++) {
+        device_init(&more[i], "more", 0x100);
+        ASSERT_EQ(0, memory_region_add_subregion(&root, 0x10000 + i * 0x1000u, &more[i].mr));
+    }
+    ASSERT_EQ(0, memory_transaction_commit());
+    memory_get_stats(&before);
+    while (before.retired_bytes) {
+        ASSERT_EQ(0, memory_reclaim());
+        memory_get_stats(&before);
+    }
+    for (unsigned i = 0; i < N; i++) {
+        ASSERT_EQ(0, memory_region_set_address(&more[i].mr, 0x10800 + i * 0x1000u)); /* up */
+        ASSERT_EQ(0, memory_region_set_address(&more[i].mr, 0x10000 + i * 0x1000u)); /* down */
+    }
+    do {
+        ASSERT_EQ(0, memory_reclaim());
+        memory_get_stats(&after);
+    } while (after.retired_bytes);
+    EXPECT_EQ(before.live_bytes, after.live_bytes);
+    for (auto &d : more) {
+        ASSERT_EQ(0, memory_region_del_subregion(&root, &d.mr));
+        ASSERT_EQ(0, memory_region_destroy(&d.mr));
+        ASSERT_EQ(0, memory_region_quiesce(&d.mr));
+    }
+}
+
 TEST_F(Reclaim, AViewPrintsAsQemuPrintsIt)
 {
     char *text = nullptr;

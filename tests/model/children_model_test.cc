@@ -23,7 +23,7 @@ protected:
     static bool Meets(const MemoryRegion *mr, hwaddr first, hwaddr last)
     {
         hwaddr end = mr->addr + mr->last < mr->addr ? UINT64_MAX : mr->addr + mr->last;
-        return !mr->size_is_zero && mr->addr <= last && end >= first;
+        return mr->enabled && !mr->size_is_zero && mr->addr <= last && end >= first;
     }
 
     /* Few distinct values, so that equals, neighbours and both ends of the address space come up all the time. */
@@ -63,6 +63,8 @@ protected:
             all.push_back(mr);
         }
         ASSERT_EQ(all, linked);
+        auto enabled = std::find_if(linked.begin(), linked.end(), [](MemoryRegion *mr) { return mr->enabled; });
+        ASSERT_EQ(region_shim_children_first_enabled(&parent), enabled == linked.end() ? nullptr : *enabled);
         for (int i = 0; i < 4; i++) {
             hwaddr a = Address(), b = Address();
             hwaddr first = std::min(a, b), last = std::max(a, b);

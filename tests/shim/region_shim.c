@@ -88,6 +88,11 @@ MemoryRegion *region_shim_children_next(const MemoryRegion *child, hwaddr first,
     return children_next(child, (AddrRange){ first, last });
 }
 
+MemoryRegion *region_shim_children_first_enabled(const MemoryRegion *parent)
+{
+    return children_first_enabled(parent);
+}
+
 MemoryRegion *region_shim_children_begin(const MemoryRegion *parent)
 {
     return children_begin(parent);

@@ -37,6 +37,7 @@ uint64_t region_shim_size(const MemoryRegion *mr);
 /* children.c */
 MemoryRegion *region_shim_children_first(const MemoryRegion *parent, hwaddr first, hwaddr last);
 MemoryRegion *region_shim_children_next(const MemoryRegion *child, hwaddr first, hwaddr last);
+MemoryRegion *region_shim_children_first_enabled(const MemoryRegion *parent);
 MemoryRegion *region_shim_children_begin(const MemoryRegion *parent);
 MemoryRegion *region_shim_children_after(const MemoryRegion *child);
 void region_shim_children_check(const MemoryRegion *parent);

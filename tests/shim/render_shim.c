@@ -36,7 +36,9 @@ void rt_free(RtView *view)
 
 int rt_render(RtView *view, MemoryRegion *root, hwaddr first, hwaddr last)
 {
-    return render_span(&view->edit, root, (AddrRange){first, last});
+    int err = view_edit_clear(&view->edit, (AddrRange){first, last});
+
+    return err ? err : render_span(&view->edit, root, (AddrRange){first, last});
 }
 
 size_t rt_count(const RtView *view)

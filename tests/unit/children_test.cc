@@ -153,6 +153,44 @@ TEST_F(Children, MovingKeepsThePlaceAmongEquals)
     EXPECT_EQ(All(), (Regions{ b, a }));
 }
 
+TEST_F(Children, DisabledOnesAreListedButNeverFound)
+{
+    std::vector<MemoryRegion *> bank;
+    for (int i = 0; i < 100; i++) {
+        bank.push_back(Add(0x1000, 0x1000 + (uint64_t)i));
+        region_shim_enable(bank.back(), false);
+    }
+    EXPECT_EQ(In(0, UINT64_MAX), Regions());
+    EXPECT_EQ(region_shim_children_first_enabled(&parent), nullptr);
+    region_shim_enable(bank[70], true);
+    region_shim_children_check(&parent);
+    EXPECT_EQ(In(0, UINT64_MAX), Regions{ bank[70] });
+    EXPECT_EQ(region_shim_children_first_enabled(&parent), bank[70]);
+    region_shim_resize(bank[70], 0);
+    EXPECT_EQ(In(0, UINT64_MAX), Regions());
+    EXPECT_EQ(region_shim_children_first_enabled(&parent), bank[70]);
+    EXPECT_EQ(All(), bank);
+}
+
+TEST_F(Children, AMoveBetweenTheSameNeighboursIsFound)
+{
+    MemoryRegion *a = Add(0x1000, 0x100), *b = Add(0x2000, 0x100), *c = Add(0x3000, 0x100);
+
+    region_shim_move(b, 0x2f00);
+    region_shim_children_check(&parent);
+    EXPECT_EQ(In(0x2000, 0x2eff), Regions());
+    EXPECT_EQ(In(0x2fff, 0x2fff), Regions{ b });
+    region_shim_move(b, 0x1001);
+    EXPECT_EQ(In(0x1001, 0x1001), (Regions{ a, b }));
+    region_shim_move(c, UINT64_MAX);
+    region_shim_children_check(&parent);
+    EXPECT_EQ(In(0x1101, UINT64_MAX), Regions{ c });
+    region_shim_move(a, 0x1001); /* from now on equals: their age decides */
+    region_shim_move(b, 0x1000);
+    region_shim_move(b, 0x1001);
+    EXPECT_EQ(All(), (Regions{ a, b, c }));
+}
+
 TEST_F(Children, AreCountedAndSoAreTheEnabled)
 {
     MemoryRegion *a = Add(0, 1), *b = Add(1, 1);
