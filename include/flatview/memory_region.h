@@ -139,7 +139,7 @@ struct MemoryRegion {
     bool enabled, readonly, nonvolatile, romd, name_is_ours, ops_is_ours, mapped_as_root;
     void *window;                /* RAM devices: the RamWindow that host is of, if it came later */
     void *calls;                 /* what it says about its calls; made when it first does */
-    uint32_t root_uses;          /* address spaces registered with this root */
+    void *rooted;                /* address spaces registered with this root */
     uint64_t walk_mark;          /* topology walks: the last one that came by */
     MemoryRegion *walk_next;     /* still to be visited by it */
     FlatviewRetireCounted retire; /* its count: mappings of its memory */

@@ -22,11 +22,8 @@ static int space_init(AddressSpace *as, MemoryRegion *root, const char *name)
     if (err < 0) {
         return err;
     }
-    /* The struct itself may hold anything, so it cannot be asked. */
-    for (space = all_spaces.first; space; space = space->next) {
-        if (space->as == as) {
-            return -EBUSY;
-        }
+    if (space_of(as)) { /* the struct itself may hold anything, so it cannot be asked */
+        return -EBUSY;
     }
     space = space_new(as, root, name);
     if (!space) {

@@ -166,7 +166,7 @@ int memory_region_destroy(MemoryRegion *mr)
     if (err < 0) {
         return err;
     }
-    if (mr->parent || mr->n_children || mr->aliases || mr->root_uses || iommu_has_notifiers(mr)) {
+    if (mr->parent || mr->n_children || mr->aliases || mr->rooted || iommu_has_notifiers(mr)) {
         return end_with(-EBUSY);
     }
     return end_with(change_destroy(mr));

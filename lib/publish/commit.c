@@ -121,7 +121,7 @@ static int plan(void)
     if (err == 0) {
         err = plan_moved();
     }
-    if (err == 0) {
+    if (err == 0 && delta_any()) {
         delta_finish();
         err = plan_round();
     }
@@ -181,6 +181,9 @@ static void retire_all(void)
         space->seen_cell = space->cell;
         chain_free(space->saved_chain);
         space->saved_chain = NULL;
+    }
+    if (!txn.late) {
+        return; /* a load of a million regions is not read again for this */
     }
     for (i = 0; i < txn.n_undo; i++) {
         if (txn.undo[i].op == UNDO_HOOKS) {

@@ -93,6 +93,11 @@ int delta_add(MemoryDelta *delta, const ViewNode *old_root, const ViewNode *new_
     return view_diff(old_root, new_root, add_range, delta);
 }
 
+bool delta_any(void)
+{
+    return set.n_deltas;
+}
+
 void delta_finish(void)
 {
     MemorySpan *span = set.spans;

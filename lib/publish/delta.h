@@ -15,6 +15,7 @@
 void delta_reset(void);
 /* Fills in n_spans; 0 or -ENOMEM. Either root may be NULL. */
 int delta_add(MemoryDelta *delta, const ViewNode *old_root, const ViewNode *new_root);
+bool delta_any(void); /* was anything added since the reset? */
 /* Fills in spans of all deltas added since the reset. */
 void delta_finish(void);
 

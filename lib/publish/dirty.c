@@ -62,7 +62,6 @@ static int span_order(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Most commits have one or two. */
 static void sort_few(AddrRange *spans, size_t n)
 {
     size_t i, k;
@@ -84,6 +83,15 @@ void dirty_settle(ViewCell *cell)
     if (cell->dirty_all || cell->n_spans < 2) {
         return;
     }
+    if (cell->n_spans == 2 && !grow_span(&cell->spans[0], cell->spans[1])) { /* what moves one region */
+        if (cell->spans[1].first < cell->spans[0].first) {
+            AddrRange span = cell->spans[0];
+
+            cell->spans[0] = cell->spans[1];
+            cell->spans[1] = span;
+        }
+        return;
+    }
     if (cell->n_spans <= SORT_FEW) {
         sort_few(cell->spans, cell->n_spans);
     } else {
@@ -97,8 +105,10 @@ void dirty_settle(ViewCell *cell)
     cell->n_spans = n + 1;
 }
 
-static void dirt_at_root(Space *space, AddrRange window)
+static void dirt_at_root(const MemoryRegion *root, AddrRange window)
 {
+    Space *space = root->rooted;
+
     if (space->dirt_serial != txn.serial) {
         space->dirt_serial = txn.serial;
         space->dirt = window;
@@ -157,7 +167,6 @@ static MemoryRegion *loud_aliases(MemoryRegion *root)
 static void mark_at_root(MemoryRegion *mr, AddrRange window)
 {
     AddrRange absolute;
-    ChainLink *link;
 
     if (!range_shift_up(window, mr->addr, &absolute)) { /* a root is painted at its own offset */
         return;
@@ -165,10 +174,8 @@ static void mark_at_root(MemoryRegion *mr, AddrRange window)
     if (mr->cell) {
         dirty_cell(mr->cell, absolute);
     }
-    for (link = mr->chains; link; link = link->next) {
-        if (link->space->root == mr) {
-            dirt_at_root(link->space, absolute);
-        }
+    if (mr->rooted) {
+        dirt_at_root(mr, absolute);
     }
 }
 
@@ -178,7 +185,7 @@ static bool mark_visit(MemoryRegion *mr, AddrRange window, MemoryRegion **aliase
     if (mr->cell && mr->aliases) {
         *aliases = loud_aliases(mr);
     }
-    if (mr->cell || mr->chains) {
+    if (mr->cell || mr->rooted) {
         mark_at_root(mr, window);
     }
     return true;
@@ -196,7 +203,7 @@ static MemoryRegion *mark_straight(MemoryRegion *mr, AddrRange *window)
         if (!mr->enabled || !region_extent(mr, &own) || !range_intersect(*window, own, window)) {
             return NULL;
         }
-        if (mr->cell || mr->chains) {
+        if (mr->cell || mr->rooted) {
             mark_at_root(mr, *window);
         }
         if (!range_shift_up(*window, mr->addr, window)) {
@@ -216,7 +223,7 @@ void dirty_mark(MemoryRegion *mr, AddrRange window)
         for (space = all_spaces.first; space; space = space->next) {
             dirty_cell(space->cell, ADDR_RANGE_ALL);
             dirty_cell(space->seen_cell, ADDR_RANGE_ALL);
-            dirt_at_root(space, ADDR_RANGE_ALL);
+            dirt_at_root(space->root, ADDR_RANGE_ALL);
         }
         /* One that all spaces have left in this transaction is still its root's, and they may come back to it. */
         for (cell = txn.touched; cell; cell = cell->touched_next) {

@@ -8,14 +8,121 @@
  */
 #include "publish/space.h"
 
+#include <errno.h>
+
 #include "base/mem.h"
 #include "view/render.h"
 
 SpaceList all_spaces;
 
+/* ---- lists ---- */
+
+static struct {
+    Space **bucket;
+    size_t n; /* a power of two, or 0 */
+} table;
+
+static Space **bucket_of(const AddressSpace *as)
+{
+    uint64_t hash = (uint64_t)(uintptr_t)as * UINT64_C(0x9e3779b97f4a7c15); /* 2^64 / the golden ratio */
+
+    return &table.bucket[(hash >> 32) & (table.n - 1)];
+}
+
+static void table_put(Space *space)
+{
+    Space **bucket = bucket_of(space->as);
+
+    space->same_hash = *bucket;
+    *bucket = space;
+}
+
+/* Room for one more. A table that cannot grow gets slower; only without any there is no more space. */
+static int table_reserve(void)
+{
+    size_t n = table.n ? 2 * table.n : 16;
+    Space **bucket = table.bucket, *space;
+
+    if (all_spaces.count < table.n) {
+        return 0;
+    }
+    table.bucket = mem_zalloc(n * sizeof(*bucket));
+    if (!table.bucket) {
+        table.bucket = bucket;
+        return table.n ? 0 : -ENOMEM;
+    }
+    mem_free(bucket, table.n * sizeof(*bucket));
+    table.n = n;
+    for (space = all_spaces.first; space; space = space->next) {
+        table_put(space);
+    }
+    return 0;
+}
+
+Space *space_of(const AddressSpace *as)
+{
+    Space *space = table.n ? *bucket_of(as) : NULL;
+
+    while (space && space->as != as) {
+        space = space->same_hash;
+    }
+    return space;
+}
+
+void space_link(Space *space)
+{
+    Space *rooted = space->root->rooted;
+
+    space->prev = all_spaces.last;
+    space->next = NULL;
+    *(all_spaces.last ? &all_spaces.last->next : &all_spaces.first) = space;
+    all_spaces.last = space;
+    __atomic_store_n(&all_spaces.count, all_spaces.count + 1, __ATOMIC_RELAXED);
+    table_put(space);
+
+    space->rooted_next = rooted;
+    if (rooted) {
+        rooted->rooted_prev = space;
+        space->dirt = rooted->dirt;
+        space->dirt_serial = rooted->dirt_serial;
+    }
+    space->root->rooted = space;
+}
+
+void space_unlink(Space *space)
+{
+    Space **at = bucket_of(space->as), *next = space->rooted_next;
+
+    *(space->prev ? &space->prev->next : &all_spaces.first) = space->next;
+    *(space->next ? &space->next->prev : &all_spaces.last) = space->prev;
+    __atomic_store_n(&all_spaces.count, all_spaces.count - 1, __ATOMIC_RELAXED);
+    while (*at != space) {
+        at = &(*at)->same_hash;
+    }
+    *at = space->same_hash;
+    if (!all_spaces.first) {
+        mem_free(table.bucket, table.n * sizeof(*table.bucket));
+        table.bucket = NULL;
+        table.n = 0;
+    }
+
+    if (next) {
+        next->rooted_prev = space->rooted_prev;
+    }
+    if (space->rooted_prev) {
+        space->rooted_prev->rooted_next = next;
+        return;
+    }
+    if (next) {
+        next->dirt = space->dirt;
+        next->dirt_serial = space->dirt_serial;
+    }
+    space->root->rooted = next;
+}
+
 Space *space_new(AddressSpace *as, MemoryRegion *root, const char *name)
 {
-    Space *space = mem_zalloc(sizeof(*space));
+    Space *space = table_reserve() < 0 ? NULL : mem_zalloc(sizeof(*space));
 
     if (!space) {
         return NULL;
@@ -30,24 +137,6 @@ Space *space_new(AddressSpace *as, MemoryRegion *root, const char *name)
     space->seen_cell = &empty_cell;
     map_pool_init(&space->maps);
     return space;
-}
-
-void space_link(Space *space)
-{
-    space->prev = all_spaces.last;
-    space->next = NULL;
-    *(all_spaces.last ? &all_spaces.last->next : &all_spaces.first) = space;
-    all_spaces.last = space;
-    __atomic_store_n(&all_spaces.count, all_spaces.count + 1, __ATOMIC_RELAXED);
-    space->root->root_uses++;
-}
-
-void space_unlink(Space *space)
-{
-    *(space->prev ? &space->prev->next : &all_spaces.first) = space->next;
-    *(space->next ? &space->next->prev : &all_spaces.last) = space->prev;
-    __atomic_store_n(&all_spaces.count, all_spaces.count - 1, __ATOMIC_RELAXED);
-    space->root->root_uses--;
 }
 
 static void space_free(RetireHead *head)

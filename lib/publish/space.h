@@ -44,7 +44,9 @@ typedef struct Space {
     bool moved;   /* on the list of spaces whose cell or chain changed in this transaction */
     struct Space *resolve_next, *moved_next;
 
-    /* what the changes of transaction number dirt_serial can have shown at the registered root */
+    struct Space *rooted_next, *rooted_prev; /* on root->rooted */
+    /* What the changes of transaction number dirt_serial can have shown at the registered root. Kept by the first of the spaces
+       that have this root, for all of them: a machine has thousands with the same. */
     AddrRange dirt;
     uint64_t dirt_serial;
 
@@ -56,6 +58,7 @@ typedef struct Space {
     MapPool maps; /* has its own lock */
 
     struct Space *next, *prev; /* all spaces, in order of creation */
+    struct Space *same_hash;   /* next in the table of space_of() */
     RetireHead retire;
 } Space;
 
@@ -66,8 +69,9 @@ typedef struct SpaceList {
 extern SpaceList all_spaces;
 
 Space *space_new(AddressSpace *as, MemoryRegion *root, const char *name); /* NULL: -ENOMEM. A user of the empty cell */
-void space_link(Space *space);                                          /* into all_spaces; counts root->root_uses */
+void space_link(Space *space);                                          /* into all_spaces and onto root->rooted */
 void space_unlink(Space *space);                                        /* the inverse; leaves its cell and chain */
+Space *space_of(const AddressSpace *as);                                /* the one that is linked, or NULL; as is not read */
 void space_retire(Space *space);                                        /* after space_unlink() */
 void space_discard(Space *space);                                       /* after space_new(): nobody knows it yet */
 void space_end(Space *space); /* outside transactions: it leaves its cell, its chain and the list, and is retired */

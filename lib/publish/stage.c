@@ -38,7 +38,7 @@ static bool whole_cell_moves(const ViewCell *cell, const Space *resolving, const
  */
 static void cell_rename(ViewCell *cell, MemoryRegion *root)
 {
-    Space *user;
+    const Space *user, *keeper;
 
     cell->root->cell = NULL;
     if (!cell->saved_root && !cell->fresh) {
@@ -48,8 +48,9 @@ static void cell_rename(ViewCell *cell, MemoryRegion *root)
     root->cell = cell;
     dirty_touch(cell);
     for (user = cell->users; user; user = user->user_next) {
-        if (user->dirt_serial == txn.serial) {
-            dirty_cell(cell, user->dirt);
+        keeper = user->root->rooted;
+        if (keeper->dirt_serial == txn.serial) {
+            dirty_cell(cell, keeper->dirt);
         }
     }
     cell->renew = true;

@@ -163,6 +163,7 @@ UndoEntry *txn_log(enum UndoOp op, MemoryRegion *mr)
     }
     entry = &txn.undo[txn.n_undo++];
     *entry = (UndoEntry){.op = op, .mr = mr};
+    txn.late |= op >= UNDO_FIRST_LATE;
     return entry;
 }
 
@@ -208,6 +209,7 @@ static void finish(void)
 {
     dirty_log_settle(); /* before anything retired can be freed */
     txn.n_undo = 0;
+    txn.late = false;
     txn.serial++; /* what spaces noted as dirt of this transaction is void */
     if (txn.cap_undo > KEEP_UNDO) {
         mem_vec_free((void **)&txn.undo, &txn.cap_undo, sizeof(*txn.undo));

@@ -25,6 +25,7 @@ enum UndoOp {
     UNDO_NONVOLATILE,
     UNDO_ROMD,
     UNDO_BIAS,
+    /* from here on the commit, once it cannot fail any more, may have something to do for each: Txn.late */
     UNDO_LOG,        /* b: client a got a user, or lost one; c: on behalf of all RAM */
     UNDO_GRANULE,    /* of client a was b */
     UNDO_GLOBAL_LOG, /* b: of all RAM, began or ended */
@@ -33,7 +34,8 @@ enum UndoOp {
     UNDO_WINDOW,    /* had the RamWindow a */
     UNDO_CALLS,     /* field b of what it says about calls was a */
     UNDO_DESTROY,   /* was live */
-    UNDO_SPACE_INIT /* space did not exist */
+    UNDO_SPACE_INIT, /* space did not exist */
+    UNDO_FIRST_LATE = UNDO_LOG
 };
 
 typedef struct UndoEntry {
@@ -51,7 +53,7 @@ typedef struct Txn {
     ViewCell *touched; /* cells with something to render, publish or end */
     Space *resolve;    /* spaces whose root must be resolved again */
     Space *moved;      /* spaces whose cell or chain is not the one from before */
-    bool changed;      /* something was logged since the outermost begin */
+    bool late;         /* something was logged that step 8 has to look for */
 } Txn;
 extern Txn txn;
 

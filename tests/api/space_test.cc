@@ -3,6 +3,8 @@
 #include "machine.h"
 
 #include <cerrno>
+#include <cstring>
+#include <memory>
 #include <sched.h>
 
 namespace {
@@ -254,6 +256,63 @@ TEST_F(Space, AViewLeftAndFoundAgainInATransactionKnowsWhatChangedMeanwhile)
     for (int i = 0; i < DEEP; i++) {
         ASSERT_EQ(0, memory_region_quiesce(&window[i]));
         ASSERT_EQ(0, memory_region_quiesce(&level[i]));
+    }
+}
+
+TEST_F(Space, AmongThousandsEachIsStillKnown)
+{
+    enum { N = 3000 };
+    std::unique_ptr<AddressSpace[]> many(new AddressSpace[N]);
+    memset(static_cast<void *>(many.get()), 0xa5, N * sizeof(many[0])); /* what is not yet a space may hold anything */
+    for (int i = 0; i < N; i++) {
+        ASSERT_EQ(0, address_space_init(&many[i], &root, "one of many"));
+        ASSERT_EQ(-EBUSY, address_space_init(&many[i / 2], &root, "twice"));
+    }
+    EXPECT_EQ(-EBUSY, memory_region_destroy(&root)) << "the root of all of them";
+    for (int i = 0; i < N; i += 2) {
+        ASSERT_EQ(0, address_space_destroy(&many[i], nullptr));
+    }
+    ASSERT_EQ(0, memory_reclaim());
+    for (int i = 0; i < N; i++) {
+        ASSERT_EQ(i % 2 ? -EBUSY : 0, address_space_init(&many[i], &root, "again"));
+        ASSERT_TRUE(share(&as, &many[i]));
+    }
+    for (int i = 0; i < N; i++) {
+        ASSERT_EQ(0, address_space_destroy(&many[i], nullptr));
+    }
+}
+
+// The first of the spaces of a root keeps what changed there for all of them: it may go while it does.
+TEST_F(Space, WhatChangedAtARootOutlivesTheSpaceThatKeptIt)
+{
+    MemoryRegion top, only;
+    Device shown, late;
+    AddressSpace stays = {}, goes = {};
+    MemoryRegionSection section;
+    ASSERT_EQ(0, memory_region_init(&top, "top", UINT64_MAX));
+    ASSERT_EQ(0, memory_region_init(&only, "only", UINT64_MAX));
+    device_init(&shown, "shown", 0x100);
+    device_init(&late, "late", 0x100);
+    ASSERT_EQ(0, memory_region_add_subregion(&only, 0x100, &shown.mr));
+    ASSERT_EQ(0, memory_region_add_subregion(&top, 0, &only));
+    ASSERT_EQ(0, address_space_init(&stays, &top, "stays")); /* sees the view of only */
+    ASSERT_EQ(0, memory_transaction_begin());
+    ASSERT_EQ(0, memory_transaction_begin());
+    ASSERT_EQ(0, address_space_init(&goes, &top, "goes"));
+    ASSERT_EQ(0, memory_region_add_subregion(&top, 0x7000, &late.mr));
+    EXPECT_EQ(1, address_space_find_staged(&stays, 0x7000, &section));
+    memory_transaction_abort();
+    EXPECT_EQ(0, address_space_find_staged(&stays, 0x7000, &section));
+    ASSERT_EQ(0, memory_region_add_subregion(&top, 0x9000, &late.mr));
+    ASSERT_EQ(0, memory_transaction_commit());
+    EXPECT_EQ("100-1ff shown@0 9000-90ff late@0", text_of(&stays));
+    ASSERT_EQ(0, address_space_destroy(&stays, nullptr));
+    ASSERT_EQ(0, memory_region_del_subregion(&top, &late.mr));
+    ASSERT_EQ(0, memory_region_del_subregion(&top, &only));
+    ASSERT_EQ(0, memory_region_del_subregion(&only, &shown.mr));
+    for (MemoryRegion *mr : {&shown.mr, &late.mr, &only, &top}) {
+        ASSERT_EQ(0, memory_region_destroy(mr));
+        ASSERT_EQ(0, memory_region_quiesce(mr));
     }
 }
 
