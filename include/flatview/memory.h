@@ -16,6 +16,7 @@
 #include <flatview/flatview.h>
 #include <flatview/address_space.h>
 #include <flatview/memory_dma.h>
+#include <flatview/memory_eventfd.h>
 #include <flatview/memory_listener.h>
 #include <flatview/memory_dirty.h>
 #include <flatview/memory_iommu.h>

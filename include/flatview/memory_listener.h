@@ -43,6 +43,36 @@ typedef struct MemorySpan {
     const MemoryRegionSection *new_sections; /* ascending */
 } MemorySpan;
 
+/**
+ * MemoryPlane - what regions carry beside what they show
+ *
+ * An attribute of places in a region, which follows the region wherever it is visible. Changing one makes no new map: it
+ * is a commit like any other for listeners of that plane, with no span in it.
+ */
+typedef enum MemoryPlane {
+    MEMORY_PLANE_LOG,       /* which clients log writes */
+    MEMORY_PLANE_COALESCED, /* memory_coalesced.h */
+    MEMORY_PLANE_EVENTFD,   /* memory_eventfd.h */
+    MEMORY_PLANE_COUNT
+} MemoryPlane;
+
+/** MemoryPlaneItem - one attribute at one place of an address space, by value */
+typedef struct MemoryPlaneItem {
+    /* Where, within one range of the view. An ioeventfd of any size has last == offset_within_address_space - 1: so the
+       size is always last - offset_within_address_space + 1, with 0 for any. */
+    MemoryRegionSection section;
+    uint64_t data; /* eventfd: the value to match, of the bytes as a little-endian number. Log: the mask of clients */
+    uint64_t peer; /* log: the mask of the same place on the other side; 0 if there is none */
+    int fd;        /* eventfd: the library's own duplicate, valid until this is removed; else -1 */
+    bool match_data;
+} MemoryPlaneItem;
+
+/** MemoryPlaneDelta - what changes in one plane: what goes (@old_items) and what comes (@new_items), ascending. */
+typedef struct MemoryPlaneDelta {
+    size_t n_old, n_new;
+    const MemoryPlaneItem *old_items, *new_items;
+} MemoryPlaneDelta;
+
 /** MemoryDelta - what one commit (or one registration) changes in one address space. */
 typedef struct MemoryDelta {
     AddressSpace *as;
@@ -50,6 +80,8 @@ typedef struct MemoryDelta {
     FlatView *new_view; /* in prepare and abort not published: to be looked at, but not to be pinned */
     size_t n_spans;
     const MemorySpan *spans; /* ascending */
+    /* Told to listeners that have a callback for the plane; to others it may look empty. */
+    MemoryPlaneDelta planes[MEMORY_PLANE_COUNT];
 } MemoryDelta;
 
 #define MEMORY_LISTENER_PRIORITY_MIN 0
@@ -75,6 +107,21 @@ struct MemoryListener {
     void (*region_del)(MemoryListener *listener, const MemoryRegionSection *section);
     void (*region_add)(MemoryListener *listener, const MemoryRegionSection *section);
     void (*region_nop)(MemoryListener *listener, const MemoryRegionSection *section);
+
+    /*
+     * Planes. A listener that has neither callback of a plane hears nothing of it, also not begin and commit if nothing else
+     * has changed. Removals come before the spans' own, additions after them (step 2: eventfd_del, coalesced_io_del,
+     * span_del, region_del; step 4: span_add, region_add, coalesced_io_add, eventfd_add); what is the same in both views is
+     * not told. All of it is in prepare's @delta, to be refused there.
+     */
+    /* @section: of the ioeventfd itself. See MemoryPlaneItem for the meaning of all. */
+    void (*eventfd_del)(MemoryListener *listener, const MemoryRegionSection *section, bool match_data, uint64_t data,
+                        int fd);
+    void (*eventfd_add)(MemoryListener *listener, const MemoryRegionSection *section, bool match_data, uint64_t data,
+                        int fd);
+    /* @addr and @len: of @section; bytes, UINT64_MAX standing for 2^64. */
+    void (*coalesced_io_del)(MemoryListener *listener, const MemoryRegionSection *section, hwaddr addr, hwaddr len);
+    void (*coalesced_io_add)(MemoryListener *listener, const MemoryRegionSection *section, hwaddr addr, hwaddr len);
 
     /* The listener has been unregistered and its memory is the caller's again. Last call; no lock is held. */
     void (*detached)(MemoryListener *listener);

@@ -127,6 +127,7 @@ struct MemoryRegion {
     void *block;                 /* RAM kinds: the RamBlock */
     void *iommu;                 /* IOMMU regions: the IommuRegion; constant after init */
     void *cell;                  /* the view that is rendered from here, if any */
+    void *planes;                /* RegionPlanes, once it carries something: read without the lock */
     struct FlatviewChainLink *chains; /* address spaces whose root resolution passes through here */
     size_t n_children, n_enabled_children;
     uint32_t mapped_aliases;     /* aliases of it that are mapped themselves */

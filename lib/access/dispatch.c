@@ -12,7 +12,7 @@
  */
 #include "access/dispatch.h"
 
-#include "access/call.h"
+#include "access/bus.h"
 #include "access/dirty.h"
 #include "access/exact.h"
 #include "access/iommu.h"
@@ -81,10 +81,10 @@ static MemTxResult device_rw(const FlatRange *range, hwaddr addr, MemTxAttrs att
         unsigned size = splitter_bulk_size(ops, offset, len);
 
         if (is_write) {
-            result |= call_write(range, offset, size, attrs, value_from_bytes(buf, size, big_endian));
+            result |= bus_write(range, offset, size, attrs, value_from_bytes(buf, size, big_endian));
         } else {
             uint64_t value;
-            MemTxResult read = call_read(range, offset, size, attrs, &value);
+            MemTxResult read = bus_read(range, offset, size, attrs, &value);
 
             if (read == MEMTX_OK) {
                 value_to_bytes(value, buf, size, big_endian);
@@ -105,6 +105,9 @@ static MemTxResult range_rw(const FlatRange *range, hwaddr addr, MemTxAttrs attr
         return memory_rw(range, addr, buf, len, is_write);
     }
     if (!range->ops && !range->host) {
+        if (is_write && region_hooks(range->mr) & REGION_HOOK_EVENTFD) {
+            return eventfd_write_bytes(range, range->offset + (addr - range->first), buf, len);
+        }
         return MEMTX_DECODE_ERROR;
     }
     if (is_write && (range->flags & FLAT_READONLY)) {
@@ -238,7 +241,7 @@ static MemTxResult range_load(const FlatRange *range, hwaddr addr, MemTxAttrs at
         return MEMTX_OK;
     }
     if (!is_memory_for(range, false)) {
-        result = call_read(range, range->offset + (addr - range->first), size, attrs, &value);
+        result = bus_read(range, range->offset + (addr - range->first), size, attrs, &value);
         *ret_value = dispatch_order(range, value, size, big_endian);
         return result;
     }
@@ -258,8 +261,8 @@ static MemTxResult range_store(const FlatRange *range, hwaddr addr, MemTxAttrs a
         return MEMTX_OK;
     }
     if (!is_memory_for(range, true)) {
-        return call_write(range, range->offset + (addr - range->first), size, attrs,
-                          dispatch_order(range, value, size, big_endian));
+        return bus_write(range, range->offset + (addr - range->first), size, attrs,
+                         dispatch_order(range, value, size, big_endian));
     }
     value_to_bytes(value, bytes, size, big_endian);
     return range_rw(range, addr, attrs, bytes, size, true);

@@ -40,6 +40,7 @@ typedef struct ViewCell {
     struct Space *users; /* spaces that will see this cell when the transaction commits */
     size_t n_users;
     size_t n_listening; /* users that have listeners */
+    size_t n_wanting[MEMORY_PLANE_COUNT]; /* users that have listeners of a plane */
     bool fresh;         /* made in this transaction: nobody can see it yet */
     bool renew;         /* a new generation is due, whatever is rendered: has a new root, or shows a newly hooked region */
     bool touched;       /* is in the list of cells that this transaction touched */

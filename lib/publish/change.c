@@ -17,6 +17,7 @@
 #include "publish/dirty.h"
 #include "publish/logging.h"
 #include "topology/ram_window.h"
+#include "publish/plane.h"
 
 static void mark_whole(MemoryRegion *mr, bool mark)
 {
@@ -349,6 +350,9 @@ void change_undo(const UndoEntry *entry, bool mark)
         break;
     case UNDO_CALLS:
         change_calls_undo(entry);
+        break;
+    case UNDO_PLANE:
+        plane_undo(entry, mark);
         break;
     case UNDO_DESTROY:
         mr->state = REGION_STATE_LIVE;

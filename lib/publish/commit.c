@@ -27,6 +27,7 @@
 #include "publish/deliver.h"
 #include "publish/delta.h"
 #include "publish/logging.h"
+#include "publish/plane_delta.h"
 #include "publish/stage.h"
 #include "publish/transaction.h"
 #include "topology/dirty_log.h"
@@ -39,30 +40,27 @@ static FlatView *next_view(const ViewCell *cell)
     return cell->next_view ? cell->next_view : cell->current;
 }
 
+/* A cell that is touched and not edited shows something whose planes change. */
 static int plan_views(void)
 {
     ViewCell *cell;
-    int err;
+    int err = 0;
 
-    for (cell = txn.touched; cell; cell = cell->touched_next) {
+    for (cell = txn.touched; cell && err == 0; cell = cell->touched_next) {
         cell->has_delta = false;
-        if (!cell->n_users || !cell->editing) {
+        if (!cell->n_users) {
             continue;
         }
-        err = cell_prepare_view(cell);
-        if (err < 0) {
-            return err;
+        if (cell->editing) {
+            err = cell_prepare_view(cell);
         }
-        if (cell->n_listening && cell->current) {
+        if (cell->n_listening && cell->current && err == 0) {
             cell->has_delta = true;
-            cell->delta = (MemoryDelta){.old_view = cell->current, .new_view = cell->next_view};
-            err = delta_add(&cell->delta, cell->current->root, cell->next_view->root);
-            if (err < 0) {
-                return err;
-            }
+            cell->delta = (MemoryDelta){.old_view = cell->current, .new_view = next_view(cell)};
+            err = delta_add(&cell->delta, cell->current->root, next_view(cell)->root);
         }
     }
-    return 0;
+    return err;
 }
 
 /* A space that turns to another cell sees all of that as a change, as far as the two differ. */
@@ -85,6 +83,46 @@ static int plan_moved(void)
     return 0;
 }
 
+static unsigned wanted_of(const size_t n_wanting[MEMORY_PLANE_COUNT])
+{
+    unsigned plane, wanted = 0;
+
+    for (plane = 0; plane < MEMORY_PLANE_COUNT; plane++) {
+        wanted |= (unsigned)(n_wanting[plane] != 0) << plane;
+    }
+    return wanted;
+}
+
+static int plan_planes_of(MemoryDelta *delta, const ViewCell *cell, unsigned wanted)
+{
+    return wanted ? plane_delta_add(delta, delta->old_view->root, delta->new_view->root, cell, wanted) : 0;
+}
+
+/* With the spans of all views known. */
+static int plan_planes(void)
+{
+    ViewCell *cell;
+    Space *space;
+    int err = 0;
+
+    for (cell = txn.touched; cell && err == 0; cell = cell->touched_next) {
+        if (cell->has_delta) {
+            err = plan_planes_of(&cell->delta, cell, wanted_of(cell->n_wanting));
+        }
+    }
+    for (space = txn.moved; space && err == 0; space = space->moved_next) {
+        if (space->cell != space->seen_cell && space->n_listeners) {
+            err = plan_planes_of(&space->delta, space->cell, wanted_of(space->n_wanting));
+        }
+    }
+    return err;
+}
+
+static bool tells_something(const MemoryDelta *delta)
+{
+    return delta->n_spans || plane_delta_changed(delta);
+}
+
 static int plan_round(void)
 {
     ViewCell *cell;
@@ -92,7 +130,7 @@ static int plan_round(void)
     int err = 0;
 
     for (cell = txn.touched; cell && err == 0; cell = cell->touched_next) {
-        if (!cell->has_delta || !cell->delta.n_spans) {
+        if (!cell->has_delta || !tells_something(&cell->delta)) {
             continue;
         }
         for (space = cell->users; space && err == 0; space = space->user_next) {
@@ -104,7 +142,7 @@ static int plan_round(void)
         }
     }
     for (space = txn.moved; space && err == 0; space = space->moved_next) {
-        if (space->cell != space->seen_cell && space->n_listeners && space->delta.n_spans) {
+        if (space->cell != space->seen_cell && space->n_listeners && tells_something(&space->delta)) {
             err = round_add_space(space, &space->delta);
         }
     }
@@ -116,6 +154,7 @@ static int plan(void)
     int err;
 
     delta_reset();
+    plane_delta_reset();
     round_reset();
     err = plan_views();
     if (err == 0) {
@@ -123,6 +162,10 @@ static int plan(void)
     }
     if (err == 0 && delta_any()) {
         delta_finish();
+        err = plan_planes();
+    }
+    if (err == 0) {
+        plane_delta_finish();
         err = plan_round();
     }
     return err;
@@ -134,6 +177,7 @@ static void publish(void)
     Space *space;
 
     dirty_log_raise(); /* who finds a range in what is published here marks what it stores there */
+    plane_publish();
     for (cell = txn.touched; cell; cell = cell->touched_next) {
         if (cell->next_view) {
             cell_publish(cell);
@@ -154,6 +198,7 @@ static void retire_all(void)
     Space *space;
     size_t i;
 
+    plane_retire();
     while ((cell = txn.touched)) {
         txn.touched = cell->touched_next;
         cell->touched = false;
@@ -204,6 +249,9 @@ int commit_run(void)
 {
     int err = stage_all(); /* 1 */
 
+    if (err == 0) {
+        err = plane_stage();
+    }
     if (err == 0) {
         err = plan(); /* 2 */
     }

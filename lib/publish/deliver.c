@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "base/sabotage.h"
 #include "publish/delta.h"
+#include "publish/plane_delta.h"
 #include "publish/transaction.h"
 
 static struct {
@@ -77,6 +78,7 @@ static void tell_removals(MemoryListener *listener)
     const MemoryDelta *delta = listener->delta;
     size_t i;
 
+    plane_tell_removals(listener, delta);
     for (i = 0; i < delta->n_spans; i++) {
         tell_span_del(listener, &delta->spans[i]);
     }
@@ -109,13 +111,14 @@ static void tell_additions(MemoryListener *listener)
     const MemoryDelta *delta = listener->delta;
     size_t i;
 
-    if (listener->region_nop) {
+    if (listener->region_nop && delta->n_spans) {
         tell_all(listener);
-        return;
+    } else {
+        for (i = 0; i < delta->n_spans; i++) {
+            tell_span_add(listener, &delta->spans[i]);
+        }
     }
-    for (i = 0; i < delta->n_spans; i++) {
-        tell_span_add(listener, &delta->spans[i]);
-    }
+    plane_tell_additions(listener, delta);
 }
 
 static void tell_commit(MemoryListener *listener)
@@ -149,8 +152,10 @@ int round_add_space(Space *space, const MemoryDelta *delta)
         return -ENOMEM;
     }
     for (listener = space->listeners; listener; listener = listener->next) {
-        listener->delta = delta;
-        round_.at[round_.n++] = listener;
+        if (delta->n_spans || plane_wanted(listener) & plane_delta_changed(delta)) {
+            listener->delta = delta;
+            round_.at[round_.n++] = listener;
+        }
     }
     return 0;
 }
@@ -263,8 +268,7 @@ static void listener_link(MemoryListener *listener, Space *space)
     listener->next = after ? after->next : space->listeners;
     *(listener->prev ? &listener->prev->next : &space->listeners) = listener;
     *(listener->next ? &listener->next->prev : &space->listeners_last) = listener;
-    space->cell->n_listening += space->n_listeners == 0;
-    space->n_listeners++;
+    space_count_listener(space, plane_wanted(listener), 1);
     listener->space = space;
     listener->state = LISTENER_REGISTERED;
     __atomic_store_n(&live_listeners, live_listeners + 1, __ATOMIC_RELAXED);
@@ -276,8 +280,7 @@ static void listener_unlink(MemoryListener *listener)
 
     *(listener->prev ? &listener->prev->next : &space->listeners) = listener->next;
     *(listener->next ? &listener->next->prev : &space->listeners_last) = listener->prev;
-    space->n_listeners--;
-    space->cell->n_listening -= space->n_listeners == 0;
+    space_count_listener(space, plane_wanted(listener), -1);
     listener->next = listener->prev = NULL;
     listener->space = NULL;
     listener->state = LISTENER_NONE;
@@ -301,6 +304,12 @@ int listener_join(MemoryListener *listener, Space *space)
         return err;
     }
     delta_finish();
+    plane_delta_reset();
+    err = plane_delta_add(&delta, NULL, view->root, NULL, plane_wanted(listener));
+    if (err < 0) {
+        return err;
+    }
+    plane_delta_finish();
     listener->delta = &delta;
     txn_set_delivering(true);
     err = tell_prepare(listener);
@@ -344,6 +353,7 @@ void listener_leave(MemoryListener *listener)
         listener->begin(listener);
     }
     /* What it was told of: after a refused commit space->cell may still be one that nobody has seen. */
+    plane_tell_inverse(listener, cell_view(space->seen_cell)->root);
     tell_inverse(listener, cell_view(space->seen_cell)->root);
     tell_commit(listener);
     listener_unlink(listener);

@@ -18,7 +18,8 @@ enum ListenerState {
 
 /* ---- a round ---- */
 void round_reset(void);
-/* Every listener of space hears of delta, which stays valid until the round ends. 0 or -ENOMEM. */
+/* Every listener of space hears of delta, which stays valid until the round ends, if anything in it is for it. 0 or
+   -ENOMEM. */
 int round_add_space(Space *space, const MemoryDelta *delta);
 /* begin and prepare. 0, or what a listener refused with, everything aborted. */
 int round_prepare(void);

@@ -142,7 +142,7 @@ static bool is_quiet(const MemoryRegion *alias, const ViewCell *cell)
 
 /* A machine has a bus master for each device, and each of them an alias of the whole memory: following all of those for every BAR
    that moves would make the cost of the change that of the machine. So the quiet ones stand first in the list. */
-static MemoryRegion *loud_aliases(MemoryRegion *root)
+MemoryRegion *dirty_loud_aliases(MemoryRegion *root)
 {
     ViewCell *cell = root->cell;
     MemoryRegion *alias, *next, *loud = NULL;
@@ -183,7 +183,7 @@ static bool mark_visit(MemoryRegion *mr, AddrRange window, MemoryRegion **aliase
 {
     (void)arg;
     if (mr->cell && mr->aliases) {
-        *aliases = loud_aliases(mr);
+        *aliases = dirty_loud_aliases(mr);
     }
     if (mr->cell || mr->rooted) {
         mark_at_root(mr, window);
@@ -199,7 +199,7 @@ static MemoryRegion *mark_straight(MemoryRegion *mr, AddrRange *window)
 {
     AddrRange own;
 
-    for (; mr && !(mr->aliases && (!mr->cell || loud_aliases(mr))); mr = mr->parent) {
+    for (; mr && !(mr->aliases && (!mr->cell || dirty_loud_aliases(mr))); mr = mr->parent) {
         if (!mr->enabled || !region_extent(mr, &own) || !range_intersect(*window, own, window)) {
             return NULL;
         }
@@ -244,7 +244,7 @@ static bool renew_visit(MemoryRegion *mr, AddrRange window, MemoryRegion **alias
     (void)arg;
     if (mr->cell) {
         if (mr->aliases) {
-            *aliases = loud_aliases(mr);
+            *aliases = dirty_loud_aliases(mr);
         }
         renew_cell(mr->cell);
     }

@@ -21,6 +21,9 @@ void dirty_resolve_space(Space *space);
 
 void dirty_cell(ViewCell *cell, AddrRange span);
 void dirty_touch(ViewCell *cell); /* onto txn.touched */
+/* Of the root of a cell: the first alias through which someone else than that cell's own users may look; those before it
+   in the list need not be followed. */
+MemoryRegion *dirty_loud_aliases(MemoryRegion *root);
 /* Sort and merge cell's spans; what remains is disjoint and ascending. */
 void dirty_settle(ViewCell *cell);
 

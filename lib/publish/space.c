@@ -2,7 +2,7 @@
 /*
  * space.c - spaces, which cell each uses, and the chains that tie it to the tree.
  *
- * Invariant: as stated in space.h. A cell's n_users and n_listening are the lengths of what they count.
+ * Invariant: as stated in space.h. A cell's n_users, n_listening and n_wanting are the lengths of what they count.
  * Established by: space_use_cell(), called by staging and by its undo. Relied on by: staging, which lets a cell die when
  * its last user leaves, and by the commit, which looks for listeners only where n_listening says there are some.
  */
@@ -180,6 +180,32 @@ void space_end(Space *space)
     space_retire(space);
 }
 
+/* Among the users of cell, space comes or goes with all its listeners. */
+static void count_user(ViewCell *cell, const Space *space, int by)
+{
+    unsigned plane;
+
+    cell->n_users += (size_t)by;
+    if (space->n_listeners) {
+        cell->n_listening += (size_t)by;
+        for (plane = 0; plane < MEMORY_PLANE_COUNT; plane++) {
+            cell->n_wanting[plane] += space->n_wanting[plane] ? (size_t)by : 0;
+        }
+    }
+}
+
+void space_count_listener(Space *space, unsigned wanted, int by)
+{
+    unsigned plane;
+
+    count_user(space->cell, space, -1);
+    space->n_listeners += (size_t)by;
+    for (plane = 0; plane < MEMORY_PLANE_COUNT; plane++) {
+        space->n_wanting[plane] += wanted >> plane & 1 ? (size_t)by : 0;
+    }
+    count_user(space->cell, space, 1);
+}
+
 void space_use_cell(Space *space, ViewCell *cell)
 {
     ViewCell *old = space->cell;
@@ -192,8 +218,7 @@ void space_use_cell(Space *space, ViewCell *cell)
         if (space->user_next) {
             space->user_next->user_pprev = space->user_pprev;
         }
-        old->n_users--;
-        old->n_listening -= space->n_listeners != 0;
+        count_user(old, space, -1);
     }
     space->cell = cell;
     region_shape_changed();
@@ -204,8 +229,7 @@ void space_use_cell(Space *space, ViewCell *cell)
             cell->users->user_pprev = &space->user_next;
         }
         cell->users = space;
-        cell->n_users++;
-        cell->n_listening += space->n_listeners != 0;
+        count_user(cell, space, 1);
     }
 }
 

@@ -52,6 +52,7 @@ typedef struct Space {
 
     MemoryListener *listeners, *listeners_last; /* ascending (priority, seq) */
     size_t n_listeners;
+    size_t n_wanting[MEMORY_PLANE_COUNT]; /* listeners of a plane */
 
     MemoryDelta delta; /* if the space moves to another cell in this commit */
 
@@ -76,6 +77,8 @@ void space_retire(Space *space);                                        /* after
 void space_discard(Space *space);                                       /* after space_new(): nobody knows it yet */
 void space_end(Space *space); /* outside transactions: it leaves its cell, its chain and the list, and is retired */
 void space_use_cell(Space *space, ViewCell *cell);                      /* move between cells' user lists */
+/* A listener of the space that wants these planes (bits) has come, by = 1, or gone, by = -1. */
+void space_count_listener(Space *space, unsigned wanted, int by);
 
 Chain *chain_new(Space *space); /* for the tree as it is now, not entered; NULL: -ENOMEM */
 void chain_enter(Chain *chain);

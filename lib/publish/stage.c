@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/sabotage.h"
 #include "publish/dirty.h"
+#include "publish/plane.h"
 #include "publish/transaction.h"
 #include "view/render.h"
 
@@ -221,6 +222,7 @@ void stage_forget(void)
     ViewCell *cell, *next;
     Space *space;
 
+    plane_forget();
     while (txn.resolve) {
         txn.resolve->resolve = false;
         txn.resolve = txn.resolve->resolve_next;

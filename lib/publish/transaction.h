@@ -33,6 +33,7 @@ enum UndoOp {
     UNDO_HOOKS,     /* a were wanted, b were in force */
     UNDO_WINDOW,    /* had the RamWindow a */
     UNDO_CALLS,     /* field b of what it says about calls was a */
+    UNDO_PLANE, /* item a of plane was added, or taken out: plane.h */
     UNDO_DESTROY,   /* was live */
     UNDO_SPACE_INIT, /* space did not exist */
     UNDO_FIRST_LATE = UNDO_LOG
@@ -40,8 +41,13 @@ enum UndoOp {
 
 typedef struct UndoEntry {
     enum UndoOp op;
+    uint8_t plane; /* MemoryPlane */
+    bool added;
     MemoryRegion *mr, *parent;
-    Space *space;
+    union {
+        Space *space;
+        struct PlaneObject *object;
+    };
     uint64_t a, b, c;
 } UndoEntry;
 
@@ -54,6 +60,7 @@ typedef struct Txn {
     Space *resolve;    /* spaces whose root must be resolved again */
     Space *moved;      /* spaces whose cell or chain is not the one from before */
     bool late;         /* something was logged that step 8 has to look for */
+    struct RegionPlanes *staged_planes;
 } Txn;
 extern Txn txn;
 

@@ -15,6 +15,7 @@
 #include "topology/calls.h"
 #include "topology/dirty_log.h"
 #include "topology/iommu.h"
+#include "topology/plane_set.h"
 #include "topology/ram_block.h"
 #include "topology/ram_window.h"
 #include "topology/region.h"
@@ -84,6 +85,8 @@ void region_fini(MemoryRegion *mr)
     region_calls_free(mr->calls);
     mr->calls = NULL;
     iommu_free(mr->iommu);
+    region_planes_free(mr->planes);
+    mr->planes = NULL;
     mr->name = NULL;
     mr->name_is_ours = false;
     mr->ops = NULL;

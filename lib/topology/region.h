@@ -46,6 +46,12 @@ enum RegionState {
 #define REGION_HOOK_LOCK (1u << 4)      /* its callbacks run under a lock */
 #define REGION_HOOK_COUNT (1u << 5)     /* its calls in flight are counted */
 
+/* Between the number that callbacks of mr get for size bytes and those bytes as a little-endian number; its own inverse. */
+static inline uint64_t region_bus_order(const MemoryRegion *mr, uint64_t value, unsigned size)
+{
+    return mr->io_flags & REGION_IO_BIG_ENDIAN ? __builtin_bswap64(value) >> (64 - 8 * size) : value;
+}
+
 #define region_peek(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
 #define region_poke(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELAXED)
 

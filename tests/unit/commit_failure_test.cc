@@ -11,7 +11,11 @@
 #include <cerrno>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
+
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <flatview/memory.h>
 
@@ -23,6 +27,7 @@ namespace {
 struct Mirror {
     MemoryListener listener;
     std::map<hwaddr, std::pair<hwaddr, MemoryRegion *>> ranges;
+    std::set<std::pair<hwaddr, int>> eventfds;
     int balance; /* begins less commits and aborts */
 };
 
@@ -56,6 +61,12 @@ protected:
             };
             m->listener.region_del = [](MemoryListener *l, const MemoryRegionSection *s) {
                 EXPECT_EQ(1u, mirror_of(l)->ranges.erase(s->offset_within_address_space));
+            };
+            m->listener.eventfd_add = [](MemoryListener *l, const MemoryRegionSection *s, bool, uint64_t, int fd) {
+                EXPECT_TRUE(mirror_of(l)->eventfds.insert({s->offset_within_address_space, fd}).second);
+            };
+            m->listener.eventfd_del = [](MemoryListener *l, const MemoryRegionSection *s, bool, uint64_t, int fd) {
+                EXPECT_EQ(1u, mirror_of(l)->eventfds.erase({s->offset_within_address_space, fd}));
             };
         }
         ASSERT_EQ(0, memory_listener_register(&mirror.listener, &as));
@@ -93,6 +104,9 @@ protected:
         out << text_of(&as) << "|" << text_of(&master) << "|" << generation_of(&as) << "|" << generation_of(&master);
         for (auto m : {&mirror, &mirror2}) {
             out << "|" << m->balance;
+            for (auto &e : m->eventfds) {
+                out << " " << std::hex << e.first << ">" << e.second;
+            }
             for (auto &r : m->ranges) {
                 out << " " << std::hex << r.first << "-" << r.second.first << memory_region_name(r.second.second);
             }
@@ -277,6 +291,53 @@ TEST_F(CommitFailure, MakingASpaceAndRegisteringAListener)
     mem_shim_fail_nth(0, false);
     EXPECT_TRUE(third.ranges.empty());
     ASSERT_EQ(0, address_space_destroy(&late, nullptr));
+}
+
+TEST_F(CommitFailure, AddingIoeventfds)
+{
+    int fd = eventfd(0, EFD_NONBLOCK), before = dup(fd);
+    MemoryRegionEventfd some[12];
+    close(before);
+    for (unsigned i = 0; i < 12; i++) {
+        some[i] = {i, 1, i % 2 != 0, i, fd};
+    }
+    EXPECT_GT(fail_everywhere([&] { return memory_region_add_eventfds(&many[7].mr, some, 12); },
+                              [&] { ASSERT_EQ(0, memory_region_del_eventfds(&many[7].mr, some, 12)); }),
+              12u);
+    settled_bytes();
+    EXPECT_EQ(before, dup(fd)) << "and no descriptor is left behind";
+    close(before);
+    close(fd);
+}
+
+TEST_F(CommitFailure, MovingWhatHasIoeventfds)
+{
+    int fd = eventfd(0, EFD_NONBLOCK);
+    for (unsigned i = 0; i < 16; i += 4) {
+        ASSERT_EQ(0, memory_region_add_eventfd(&many[7].mr, i, 4, false, 0, fd));
+    }
+    EXPECT_GT(fail_everywhere(
+                  [&] {
+                      int err = memory_transaction_begin();
+                      if (err < 0) {
+                          return err;
+                      }
+                      err = memory_region_set_address(&many[7].mr, 0x9000000);
+                      err = err ? err : memory_region_del_eventfd(&many[7].mr, 4, 4, false, 0, fd);
+                      err = err ? err : memory_region_add_eventfd(&many[8].mr, 4, 0, false, 0, fd);
+                      if (err < 0) {
+                          memory_transaction_abort();
+                          return err;
+                      }
+                      return memory_transaction_commit();
+                  },
+                  [&] {
+                      ASSERT_EQ(0, memory_region_set_address(&many[7].mr, 0x10000 + 7 * 0x20));
+                      ASSERT_EQ(0, memory_region_add_eventfd(&many[7].mr, 4, 4, false, 0, fd));
+                      ASSERT_EQ(0, memory_region_del_eventfd(&many[8].mr, 4, 0, false, 0, fd));
+                  }),
+              6u);
+    close(fd);
 }
 
 TEST_F(CommitFailure, AbortNeedsNoMemory)
