@@ -27,15 +27,32 @@ void bench_init(int argc, char **argv, const char *scenario)
             bench_options.quick = true;
         } else if (!strcmp(argv[i], "--count")) {
             bench_options.count = true;
+        } else if (!strncmp(argv[i], "--rungs=", 8)) {
+            bench_options.rungs = argv[i] + 8;
         } else {
-            fprintf(stderr, "usage: %s [--quick] [--count]\n", argv[0]);
+            fprintf(stderr, "usage: %s [--quick] [--count] [--rungs=NAME,...]\n", argv[0]);
             exit(2);
         }
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
 }
 
-void *bench_alloc(size_t n, size_t size)
+bool bench_wanted(const char *rung)
+{
+    const char *name = bench_options.rungs;
+    size_t len = strlen(rung);
+
+    while (name && (strncmp(name, rung, len) || (name[len] && name[len] != ','))) {
+        name = strchr(name, ',');
+        if (!name) {
+            return false;
+        }
+        name++;
+    }
+    return true;
+}
+
+void *bench_alloc_raw(size_t n, size_t size)
 {
     size_t bytes = (n * size + 63) & ~(size_t)63;
     void *ptr = aligned_alloc(64, bytes ? bytes : 64);
@@ -44,9 +61,15 @@ void *bench_alloc(size_t n, size_t size)
         fprintf(stderr, "bench: no memory\n");
         exit(3);
     }
-    memset(ptr, 0, bytes);
     return ptr;
 }
+
+void *bench_alloc(size_t n, size_t size)
+{
+    return memset(bench_alloc_raw(n, size), 0, n * size);
+}
+
+/* ---- CPUs ---- */
 
 static cpu_set_t usable;
 

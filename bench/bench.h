@@ -24,12 +24,14 @@
 typedef struct BenchOptions {
     bool quick; /* fewer and shorter batches, smaller maps */
     bool count; /* instructions instead of time */
+    const char *rungs; /* names with commas between; NULL: all */
 } BenchOptions;
 
 extern BenchOptions bench_options;
 
-/* Reads --quick and --count; names the scenario in every line that follows. */
+/* Reads --quick, --count, --rungs=LIST; names the scenario in every line that follows. */
 void bench_init(int argc, char **argv, const char *scenario);
+bool bench_wanted(const char *rung); /* is it in the list? */
 
 /* The work did not happen, or not as it should: say so and exit with 3. */
 #define bench_check(condition) \
@@ -41,6 +43,7 @@ void bench_init(int argc, char **argv, const char *scenario);
     } while (0)
 
 void *bench_alloc(size_t n, size_t size); /* zeroed, aligned to 64; exits if there is none */
+void *bench_alloc_raw(size_t n, size_t size); /* as malloc() leaves it */
 
 static inline uint64_t bench_now(void) /* ns */
 {
@@ -59,9 +62,12 @@ static inline uint64_t bench_cpu_now(void) /* ns of CPU that this thread has had
 }
 
 /* A full-period generator; the upper bits are the good ones. */
+#define BENCH_RANDOM_FACTOR UINT64_C(6364136223846793005)
+#define BENCH_RANDOM_ADDEND UINT64_C(1442695040888963407)
+
 static inline uint64_t bench_random(uint64_t *state)
 {
-    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    *state = *state * BENCH_RANDOM_FACTOR + BENCH_RANDOM_ADDEND;
     return *state >> 33;
 }
 

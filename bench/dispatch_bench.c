@@ -1,340 +1,164 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * dispatch_bench.c - what one access costs, rung by rung.
+ * dispatch_bench.c - what one access costs, rung by rung (rungs/rung.h).
  *
- * The same addresses, the same devices, the same answers on every rung; what a rung adds is what it promises:
- *   generator   the loop that makes the addresses, and nothing else: to be subtracted
- *   bare        the device is known: its callback is called through its record, or its memory is loaded
- *   mutex       a sorted array of ranges under a mutex: branch-free search, bounds, size and alignment checks
- *   rwlock      the same under the read side of a rwlock
- *   rcu-array   the same in an RCU read section: what a design has that rebuilds everything for each change
- *   flatview    address_space_ldl_le() and address_space_stl_le()
- * Accesses are of 4 bytes, aligned. Independent: the next address is known early. Dependent: it depends on the value just
- * read, as the next exit of a guest does on the answer to the last.
+ * The same addresses, the same devices, the same answers on every rung. What varies:
+ *   region      same: one, again and again. hot16: one of 16, spread evenly over all. random: any
+ *   addresses   independent: the next is known early. dependent: it depends on the value just read, as the next exit of a
+ *               guest does on the answer to the last
+ *   handlers    1: all devices have the same callbacks. 16: the call through the record cannot be predicted
  */
 #include "bench.h"
 #include "maps.h"
+#include "rungs/rung.h"
 
-#include <pthread.h>
 #include <string.h>
 
-#define URCU_INLINE_SMALL_FUNCTIONS
-#define _LGPL_SOURCE
-#include <urcu/urcu-memb.h>
-
-/* ---- what the other rungs search ---- */
-
-typedef struct Record {
-    uint64_t first, last;
-    MemoryRegion *mr;
-    const MemoryRegionOps *ops;
-    uint8_t *host;
-} Record;
-
-typedef struct Table {
-    size_t n;
-    uint64_t *firsts;
-    Record *records;
-} Table;
+enum { RUNGS_MAX = 16, CASES_MAX = 512, RIGS_MAX = 16 };
 
 typedef struct Rig {
     Map *map;
-    Table *table; /* for rcu-array: published */
-    pthread_mutex_t mutex;
-    pthread_rwlock_t rwlock;
+    unsigned handlers;
+    void *self[RUNGS_MAX]; /* NULL: this rung cannot */
 } Rig;
 
-static Rig *rig_new(size_t n, bool ram)
+static Rig rigs[RIGS_MAX];
+static BenchCase cases[CASES_MAX];
+static Loop loops[CASES_MAX];
+static size_t n_rigs, n_cases;
+
+static Rig *rig_new(Map *map, unsigned handlers)
 {
-    Rig *rig = bench_alloc(1, sizeof(*rig));
-    Table *table = bench_alloc(1, sizeof(*table));
+    Rig *rig = &rigs[n_rigs++];
     size_t i;
 
-    rig->map = map_new(n, ram);
-    table->n = n;
-    table->firsts = bench_alloc(n, sizeof(*table->firsts));
-    table->records = bench_alloc(n, sizeof(*table->records));
-    for (i = 0; i < n; i++) {
-        table->firsts[i] = map_addr(i);
-        table->records[i] = (Record){
-            .first = map_addr(i),
-            .last = map_addr(i) + MAP_SIZE - 1,
-            .mr = &rig->map->devices[i].mr,
-            .ops = ram ? NULL : &map_device_ops,
-            .host = ram ? (uint8_t *)rig->map->ram + i * MAP_SIZE : NULL,
-        };
+    bench_check(n_rigs <= RIGS_MAX);
+    *rig = (Rig){.map = map, .handlers = handlers};
+    for (i = 0; rungs[i]; i++) {
+        bench_check(i < RUNGS_MAX);
+        if (bench_wanted(rungs[i]->name) && (!rungs[i]->n_max || map->n <= rungs[i]->n_max)) {
+            rig->self[i] = rungs[i]->open(map);
+        }
     }
-    rig->table = table;
-    pthread_mutex_init(&rig->mutex, NULL);
-    pthread_rwlock_init(&rig->rwlock, NULL);
     return rig;
 }
 
-static void rig_free(Rig *rig)
+static void rigs_free(void)
 {
-    free(rig->table->firsts);
-    free(rig->table->records);
-    free(rig->table);
-    map_free(rig->map);
-    free(rig);
+    size_t i, k;
+
+    for (k = 0; k < n_rigs; k++) {
+        for (i = 0; rungs[i]; i++) {
+            if (rigs[k].self[i]) {
+                rungs[i]->close(rigs[k].self[i]);
+            }
+        }
+        map_free(rigs[k].map);
+    }
 }
 
-/* The record that holds addr, or NULL. The search has no branch that depends on the data. */
-static inline const Record *table_find(const Table *table, uint64_t addr)
+typedef enum Op { LOAD, CHAIN, STORE } Op;
+typedef enum Region { SAME, HOT16, RANDOM } Region;
+
+static unsigned log2_of(size_t n)
 {
-    const uint64_t *base = table->firsts;
-    size_t n = table->n;
-    const Record *record;
-
-    while (n > 1) {
-        size_t half = n / 2;
-
-        base += base[half] <= addr ? half : 0;
-        n -= half;
-    }
-    record = &table->records[base - table->firsts];
-    return addr >= record->first && addr <= record->last ? record : NULL;
+    return 63 - (unsigned)__builtin_clzll(n);
 }
 
-static inline bool record_load(const Record *record, uint64_t addr, uint32_t *ret)
+/* One case for each rung; n is a power of two. */
+static void add_cases(Rig *rig, Region region, Op op)
 {
-    if (!record || record->last - addr < 3) {
-        return false;
-    }
-    if (record->host) {
-        *ret = __atomic_load_n((uint32_t *)(void *)(record->host + (addr - record->first)), __ATOMIC_RELAXED);
-        return true;
-    }
-    if (((addr - record->first) & 3) || record->ops->valid.max_access_size < 4 || record->ops->impl.max_access_size < 4) {
-        return false;
-    }
-    *ret = (uint32_t)record->ops->read(record->mr, addr - record->first, 4);
-    return true;
-}
+    static const char *const region_names[] = {"same", "hot16", "random"};
+    size_t i, n = rig->map->n;
 
-static inline bool record_store(const Record *record, uint64_t addr, uint32_t value)
-{
-    if (!record || record->last - addr < 3) {
-        return false;
-    }
-    if (record->host) {
-        __atomic_store_n((uint32_t *)(void *)(record->host + (addr - record->first)), value, __ATOMIC_RELAXED);
-        return true;
-    }
-    if (((addr - record->first) & 3) || record->ops->valid.max_access_size < 4 || record->ops->impl.max_access_size < 4) {
-        return false;
-    }
-    record->ops->write(record->mr, addr - record->first, value, 4);
-    return true;
-}
+    for (i = 0; rungs[i]; i++) {
+        const Rung *rung = rungs[i];
 
-/* ---- the rungs: read or write 4 bytes of region i at offset ---- */
-
-static inline bool generator_load(Rig *rig, uint64_t i, uint64_t offset, uint32_t *ret)
-{
-    uint64_t addr = map_addr(i) + offset;
-
-    (void)rig;
-    __asm__ volatile("" : "+r"(addr)); /* the address is made, and that is all */
-    *ret = (uint32_t)i;
-    return true;
-}
-
-static inline bool generator_store(Rig *rig, uint64_t i, uint64_t offset, uint32_t value)
-{
-    return generator_load(rig, i, offset, &value);
-}
-
-static inline bool bare_load(Rig *rig, uint64_t i, uint64_t offset, uint32_t *ret)
-{
-    const Record *record = &rig->table->records[i];
-
-    if (record->host) {
-        *ret = __atomic_load_n((uint32_t *)(void *)(record->host + offset), __ATOMIC_RELAXED);
-    } else {
-        *ret = (uint32_t)record->ops->read(record->mr, offset, 4);
-    }
-    return true;
-}
-
-static inline bool bare_store(Rig *rig, uint64_t i, uint64_t offset, uint32_t value)
-{
-    const Record *record = &rig->table->records[i];
-
-    if (record->host) {
-        __atomic_store_n((uint32_t *)(void *)(record->host + offset), value, __ATOMIC_RELAXED);
-    } else {
-        record->ops->write(record->mr, offset, value, 4);
-    }
-    return true;
-}
-
-#define DEFINE_LOCKED(name, enter, leave) \
-    static inline bool name##_load(Rig *rig, uint64_t i, uint64_t offset, uint32_t *ret) \
-    { \
-        bool ok; \
-\
-        enter; \
-        ok = record_load(table_find(__atomic_load_n(&rig->table, __ATOMIC_CONSUME), map_addr(i) + offset), \
-                         map_addr(i) + offset, ret); \
-        leave; \
-        return ok; \
-    } \
-    static inline bool name##_store(Rig *rig, uint64_t i, uint64_t offset, uint32_t value) \
-    { \
-        bool ok; \
-\
-        enter; \
-        ok = record_store(table_find(__atomic_load_n(&rig->table, __ATOMIC_CONSUME), map_addr(i) + offset), \
-                          map_addr(i) + offset, value); \
-        leave; \
-        return ok; \
-    }
-
-DEFINE_LOCKED(mutex, pthread_mutex_lock(&rig->mutex), pthread_mutex_unlock(&rig->mutex))
-DEFINE_LOCKED(rwlock, pthread_rwlock_rdlock(&rig->rwlock), pthread_rwlock_unlock(&rig->rwlock))
-DEFINE_LOCKED(rebuild, urcu_memb_read_lock(), urcu_memb_read_unlock())
-
-static inline bool flatview_load(Rig *rig, uint64_t i, uint64_t offset, uint32_t *ret)
-{
-    return address_space_ldl_le(&rig->map->as, map_addr(i) + offset, MEMTXATTRS_UNSPECIFIED, ret) == MEMTX_OK;
-}
-
-static inline bool flatview_store(Rig *rig, uint64_t i, uint64_t offset, uint32_t value)
-{
-    return address_space_stl_le(&rig->map->as, map_addr(i) + offset, MEMTXATTRS_UNSPECIFIED, value) == MEMTX_OK;
-}
-
-/* ---- the loops ---- */
-
-typedef struct Loop {
-    Rig *rig;
-    bool random;
-    uint64_t state;
-} Loop;
-
-/*
- * Region and offset of the next access. Every region answers with its number, so the sum of what was read must be the sum of the
- * numbers drawn. mask is n - 1 or 0. The value read goes into the next address, or does not: that must be known when the loop
- * is compiled, for a value times nothing is a dependency, too.
- */
-#define DEFINE_LOADS(name, rung, dependent) \
-    static uint64_t name(void *arg, uint64_t n) \
-    { \
-        Loop *loop = arg; \
-        Rig *rig = loop->rig; \
-        uint64_t mask = loop->random ? rig->map->n - 1 : 0, state = loop->state, drawn = 0, got = 0, k; \
-\
-        for (k = 0; k < n; k++) { \
-            uint64_t r = bench_random(&state), i = r & mask; \
-            uint32_t value = UINT32_MAX; \
-\
-            bench_check(rung##_load(rig, i, (r >> 20) & 0xff8, &value)); \
-            drawn += i; \
-            got += value; \
-            if (dependent) { \
-                state += value; \
-            } \
-        } \
-        loop->state = state; \
-        bench_check(got == drawn); \
-        return got; \
-    }
-
-#define DEFINE_LOOPS(name, rung) \
-    DEFINE_LOADS(name##_loads, rung, false) \
-    DEFINE_LOADS(name##_chain, rung, true) \
-    static uint64_t name##_stores(void *arg, uint64_t n) \
-    { \
-        Loop *loop = arg; \
-        Rig *rig = loop->rig; \
-        uint64_t mask = loop->random ? rig->map->n - 1 : 0, state = loop->state, k; \
-\
-        for (k = 0; k < n; k++) { \
-            uint64_t r = bench_random(&state), i = r & mask; \
-\
-            bench_check(rung##_store(rig, i, (r >> 20) & 0xff8, (uint32_t)i)); \
-        } \
-        loop->state = state; \
-        return state; \
-    }
-
-DEFINE_LOOPS(generator, generator)
-DEFINE_LOOPS(bare, bare)
-DEFINE_LOOPS(mutex, mutex)
-DEFINE_LOOPS(rwlock, rwlock)
-DEFINE_LOOPS(rebuild, rebuild)
-DEFINE_LOOPS(flatview, flatview)
-
-#define RUNG(text, name) {text, name##_loads, name##_chain, name##_stores}
-
-static const struct {
-    const char *name;
-    uint64_t (*loads)(void *arg, uint64_t n);
-    uint64_t (*chain)(void *arg, uint64_t n);
-    uint64_t (*stores)(void *arg, uint64_t n);
-} rungs[] = {
-    RUNG("generator", generator), RUNG("bare", bare),         RUNG("mutex", mutex),
-    RUNG("rwlock", rwlock),       RUNG("rcu-array", rebuild), RUNG("flatview", flatview),
-};
-
-enum { RUNGS = sizeof(rungs) / sizeof(rungs[0]), CASES_MAX = 256 };
-
-static BenchCase cases[CASES_MAX];
-static Loop loops[CASES_MAX];
-static size_t n_cases;
-
-static void add_cases(Rig *rig, bool random, bool store, bool dependent)
-{
-    size_t i;
-
-    for (i = 0; i < RUNGS; i++) {
+        if (!rig->self[i]) {
+            continue;
+        }
         bench_check(n_cases < CASES_MAX);
-        loops[n_cases] = (Loop){.rig = rig, .random = random, .state = 1};
+        loops[n_cases] = (Loop){
+            .self = rig->self[i],
+            .mask = region == SAME ? 0 : region == HOT16 ? 15 : n - 1,
+            .shift = region == HOT16 ? log2_of(n) - 4 : 0,
+            .state = 1,
+        };
         cases[n_cases] = (BenchCase){
-            .subject = rungs[i].name,
-            .params = bench_text("\"op\": \"%s\", \"kind\": \"%s\", \"n\": %zu, \"region\": \"%s\", \"addresses\": \"%s\"",
-                                 store ? "store" : "load", rig->map->ram ? "ram" : "mmio", rig->map->n,
-                                 random ? "random" : "same", dependent ? "dependent" : "independent"),
-            .run = store ? rungs[i].stores : dependent ? rungs[i].chain : rungs[i].loads,
+            .subject = rung->name,
+            .params = bench_text("\"op\": \"%s\", \"kind\": \"%s\", \"n\": %zu, \"region\": \"%s\", \"addresses\": \"%s\", "
+                                 "\"handlers\": %u",
+                                 op == STORE ? "store" : "load", rig->map->ram ? "ram" : "mmio", n, region_names[region],
+                                 op == CHAIN ? "dependent" : "independent", rig->handlers),
+            .run = op == STORE ? rung->stores : op == CHAIN ? rung->chain : rung->loads,
             .arg = &loops[n_cases],
-            .batch = 20000,
-            .count = 20000,
+            .batch = bench_options.quick ? 8000 : 20000,
+            .count = 10000,
         };
         n_cases++;
     }
 }
 
-int main(int argc, char **argv)
+static void random_cases(Rig *rig)
+{
+    add_cases(rig, RANDOM, LOAD);
+    if (!bench_options.count) { /* the same instructions */
+        add_cases(rig, RANDOM, CHAIN);
+    }
+}
+
+static void mmio_cases(void)
+{
+    static const size_t sizes[] = {16, 256, 4096, 65536};
+    size_t i, n_sizes = bench_options.quick ? 3 : 4;
+
+    for (i = 0; i < n_sizes; i++) {
+        Rig *rig = rig_new(map_new(sizes[i], false), 1);
+
+        if (sizes[i] == 256) {
+            add_cases(rig, SAME, LOAD);
+            add_cases(rig, SAME, STORE);
+            add_cases(rig, SAME, CHAIN);
+            add_cases(rig, RANDOM, STORE);
+        }
+        if (sizes[i] > 16) {
+            add_cases(rig, HOT16, LOAD);
+        }
+        random_cases(rig);
+    }
+    for (i = 0; i < 2; i++) {
+        random_cases(rig_new(map_new_handlers(sizes[i], MAP_HANDLERS), MAP_HANDLERS));
+    }
+}
+
+static void ram_cases(void)
 {
     static const size_t sizes[] = {16, 256, 4096};
-    enum { SIZES = sizeof(sizes) / sizeof(sizes[0]) };
-    Rig *rigs[SIZES][2];
-    unsigned i, ram;
+    size_t i;
 
+    for (i = 0; i < 3; i++) {
+        Rig *rig = rig_new(map_new(sizes[i], true), 1);
+
+        if (sizes[i] == 256) {
+            add_cases(rig, SAME, LOAD);
+            add_cases(rig, SAME, STORE);
+            add_cases(rig, SAME, CHAIN);
+            add_cases(rig, RANDOM, STORE);
+            add_cases(rig, HOT16, LOAD);
+        }
+        random_cases(rig);
+    }
+}
+
+int main(int argc, char **argv)
+{
     bench_init(argc, argv, "dispatch");
     bench_pin(0);
-    bench_check(memory_thread_register() == 0); /* with the liburcu of the rung rcu-array, too */
-    for (i = 0; i < SIZES; i++) {
-        for (ram = 0; ram < 2; ram++) {
-            Rig *rig = rigs[i][ram] = rig_new(sizes[i], ram);
-
-            if (sizes[i] == 256) {
-                add_cases(rig, false, false, false);
-                add_cases(rig, false, true, false);
-                add_cases(rig, false, false, true);
-            }
-            add_cases(rig, true, false, false);
-            if (!bench_options.count) {
-                add_cases(rig, true, false, true);
-            }
-        }
-    }
-    bench_cases(cases, n_cases, bench_options.quick ? 3 : 8, bench_options.quick ? 4 : 10);
-    for (i = 0; i < SIZES; i++) {
-        rig_free(rigs[i][0]);
-        rig_free(rigs[i][1]);
-    }
+    bench_check(memory_thread_register() == 0); /* with the liburcu of the rung rcu-rebuild, too */
+    mmio_cases();
+    ram_cases();
+    bench_cases(cases, n_cases, bench_options.quick ? 3 : 8, bench_options.quick ? 4 : 8);
+    rigs_free();
     bench_check(memory_thread_unregister() == 0);
     return 0;
 }

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * publish_bench.c - what one commit costs, when the map has n ranges.
+ * publish_bench.c - what one change costs, when the map has n ranges; rung by rung (rungs/rung.h).
  *
- * An operation is one outermost commit: one region of n is moved, resized or toggled, and the call returns when the next
- * view is what readers find. Everything that this thread does is included: the tree, rendering, publication, retirement,
- * and waiting for the reclaim limit if it comes to that; freeing happens on the library's worker.
+ * An operation is one change, complete: one region of n is moved, resized or toggled, and the call returns when the new
+ * map is what readers find. Everything that this thread does is included: the tree, rendering, publication, retirement,
+ * and waiting for the reclaim limit if it comes to that; freeing happens on a worker, here and on the rung rcu-rebuild.
+ * For a locked table the change is all there is: its readers pay instead (dispatch, scale).
  *   same     one region in the middle, again and again
  *   random   another region each time: what the machine's caches do not hold is paid here
  */
 #include "bench.h"
+#include "commits.h"
 #include "maps.h"
+#include "rungs/rung.h"
 
 typedef struct Heard {
     MemoryListener listener;
@@ -29,100 +32,111 @@ static void heard_del(MemoryListener *listener, const MemoryRegionSection *secti
 }
 
 typedef struct Publish {
+    const Rung *rung;
+    void *self;
     Map *map;
-    Heard *heard;       /* NULL: nobody listens */
+    RungChange change;
+    Heard *heard; /* NULL: nobody listens */
+    uint64_t heard_calls; /* up to the last check */
     bool random;
     uint64_t state, turn;
-    uint64_t heard_calls; /* up to the last check */
 } Publish;
 
-/* The region of operation number turn. Operations come in pairs on the same region, there and back. */
-static Device *chosen(Publish *p)
-{
-    if (p->random && !(p->turn & 1)) {
-        bench_random(&p->state);
-    }
-    return &p->map->devices[p->random ? (p->state >> 33) % p->map->n : p->map->n / 2];
-}
-
-/* One pair of operations is one turn there and one back, so n must be even. */
-#define DEFINE_OPERATION(name, call) \
-    static uint64_t name(void *arg, uint64_t n) \
-    { \
-        Publish *p = arg; \
-        uint64_t done = p->turn + n; \
-\
-        for (; p->turn < done; p->turn++) { \
-            Device *device = chosen(p); \
-            hwaddr home = map_addr((uint64_t)(device - p->map->devices)); \
-            bool back = p->turn & 1; \
-\
-            (void)home; \
-            bench_check(call == 0); \
-        } \
-        return p->turn; \
-    }
-
-DEFINE_OPERATION(op_toggle, memory_region_set_enabled(&device->mr, back))
-DEFINE_OPERATION(op_move, memory_region_set_address(&device->mr, back ? home : home + MAP_STRIDE / 2))
-DEFINE_OPERATION(op_resize, memory_region_set_size(&device->mr, back ? MAP_SIZE : 2 * MAP_SIZE))
-
-static uint64_t checked_commits; /* up to the last check of any case */
-
-static uint64_t commits_now(void)
-{
-    MemoryStats stats;
-
-    memory_get_stats(&stats);
-    return stats.commits;
-}
-
-static uint64_t heard_now(const Publish *p)
-{
-    return p->heard ? p->heard->adds + p->heard->dels : 0;
-}
-
-/* The library counts its commits, and each was heard of. */
-static void check_published(void *arg, uint64_t n)
+/* Operations come in pairs on the same region, there and back, so n must be even. */
+static uint64_t change_regions(void *arg, uint64_t n)
 {
     Publish *p = arg;
-    uint64_t commits = commits_now(), heard = heard_now(p);
+    size_t i = p->map->n / 2;
 
-    bench_check(commits - checked_commits == n && (!p->heard || heard - p->heard_calls >= n));
-    checked_commits = commits;
+    for (n += p->turn; p->turn < n; p->turn++) {
+        if (p->random && !(p->turn & 1)) {
+            i = bench_random(&p->state) % p->map->n;
+        }
+        bench_check(p->rung->change(p->self, p->change, i, p->turn & 1));
+    }
+    return p->turn;
+}
+
+/* All are at home again: some answer with their numbers. flatview counts its commits, and its listener its calls. */
+static void check_changes(void *arg, uint64_t n)
+{
+    Publish *p = arg;
+    uint64_t heard = p->heard ? p->heard->adds + p->heard->dels : 0, k;
+
+    for (k = 0; k < 4; k++) {
+        size_t i = k ? bench_random(&p->state) % p->map->n : p->map->n / 2;
+        uint32_t value = UINT32_MAX;
+
+        bench_check(p->rung->probe(p->self, map_addr(i), &value) && value == i);
+    }
+    bench_check(!p->heard || heard - p->heard_calls >= n);
     p->heard_calls = heard;
-    if (bench_options.count) {
-        bench_check(memory_reclaim() == 0);
+    if (p->rung == &rung_flatview) {
+        commits_check(n);
+    } else if (bench_options.count && p->rung->settle) {
+        p->rung->settle(p->self);
     }
 }
 
-static const struct {
-    const char *name;
-    uint64_t (*run)(void *arg, uint64_t n);
-} operations[] = {{"toggle", op_toggle}, {"move", op_move}, {"resize", op_resize}};
+/* That a change does what it says. */
+static void check_one_change(Publish *p)
+{
+    size_t i = p->map->n / 2;
+    RungPlace home = rung_place(p->change, i, true), there = rung_place(p->change, i, false);
+    uint32_t value = UINT32_MAX;
 
-enum { OPERATIONS = sizeof(operations) / sizeof(operations[0]), CASES_MAX = 128 };
+    bench_check(p->rung->change(p->self, p->change, i, false));
+    bench_check(p->rung->probe(p->self, home.first, &value) == (there.there && there.first == home.first));
+    bench_check(!there.there || (p->rung->probe(p->self, there.last - 7, &value) && value == i));
+    bench_check(p->rung->change(p->self, p->change, i, true));
+    bench_check(p->rung->probe(p->self, home.first, &value) && value == i);
+    bench_check(!p->rung->probe(p->self, home.last + 1, &value));
+}
+
+/* Even, and about a third of a millisecond. */
+static uint64_t batch_of(Publish *p)
+{
+    uint64_t begin = bench_now(), ns, n;
+
+    change_regions(p, 2);
+    ns = (bench_now() - begin) / 2 + 1;
+    n = 300000 / ns;
+    return n < 2 ? 2 : n > 256 ? 256 : n & ~UINT64_C(1);
+}
+
+enum { CASES_MAX = 256 };
 
 static BenchCase cases[CASES_MAX];
 static Publish states[CASES_MAX];
 static size_t n_cases;
 
-static void add_case(Map *map, Heard *heard, int op, bool random, unsigned spaces)
+static void add_case(const Rung *rung, void *self, Map *map, Heard *heard, RungChange change, bool random)
 {
+    Publish *p = &states[n_cases];
+    bool slow = rung->grows && map->n > 1024;
+
     bench_check(n_cases < CASES_MAX);
-    states[n_cases] = (Publish){.map = map, .heard = heard, .random = random, .state = 1};
+    *p = (Publish){.rung = rung, .self = self, .map = map, .heard = heard, .random = random, .change = change, .state = 1};
+    check_one_change(p);
     cases[n_cases] = (BenchCase){
-        .subject = "flatview",
-        .params = bench_text("\"op\": \"%s\", \"n\": %zu, \"region\": \"%s\", \"listeners\": %d, \"spaces\": %u",
-                             operations[op].name, map->n, random ? "random" : "same", heard ? 1 : 0, spaces),
-        .run = operations[op].run,
-        .after = check_published,
-        .arg = &states[n_cases],
-        .batch = 256,
-        .count = 1024,
-        .chunk = 32,
+        .subject = rung->name,
+        .params = bench_text("\"op\": \"%s\", \"n\": %zu, \"region\": \"%s\", \"listeners\": %d", rung_change_names[change],
+                             map->n, random ? "random" : "same", heard ? 1 : 0),
+        .run = change_regions,
+        .after = check_changes,
+        .arg = p,
+        .batch = batch_of(p),
+        .count = rung == &rung_flatview ? 1024 : slow ? 4 : 64,
+        .chunk = slow ? 4 : 32,
     };
     n_cases++;
+}
+
+static void run_cases(unsigned passes, unsigned batches)
+{
+    commits_mark();
+    bench_cases(cases, n_cases, passes, batches);
+    n_cases = 0;
 }
 
 static void check_back_home(Map *map)
@@ -139,120 +153,95 @@ static void check_back_home(Map *map)
     flatview_unref(view);
 }
 
-static void say_load(const Map *map)
-{
-    const char *params = bench_text("\"op\": \"load\", \"n\": %zu", map->n);
+/* The rungs that have a map to change, on regions of their own; flatview's are those of its map. */
+typedef struct Site {
+    Map *map, *heard_map;
+    Heard heard;
+    void *self[16];
+} Site;
 
-    if (!bench_options.count) {
-        bench_emit_one("flatview", params, "time", "ns/range", map->load_ns / (double)map->n);
-        bench_emit_one("flatview", params, "live", "bytes/range", (double)map->load_bytes / (double)map->n);
-    }
+static bool takes_part(const Rung *rung, size_t n)
+{
+    return rung->change && bench_wanted(rung->name) && (!rung->n_max || n <= rung->n_max);
 }
 
-static void run_cases(unsigned passes)
+static void site_open(Site *site, size_t n)
 {
-    checked_commits = commits_now();
-    bench_cases(cases, n_cases, passes, bench_options.quick ? 8 : 20);
-    n_cases = 0;
-}
-
-/* Bus masters: an alias of everything in a container of its own. All of them show the root's view. */
-typedef struct Master {
-    MemoryRegion bus, window;
-    AddressSpace as;
-} Master;
-
-static void with_masters(size_t n, unsigned n_masters)
-{
-    Master *masters = bench_alloc(n_masters, sizeof(*masters));
-    Map *map = map_new(n, false);
-    MemoryStats stats;
-    unsigned i;
-
-    for (i = 0; i < n_masters; i++) {
-        Master *m = &masters[i];
-
-        bench_check(memory_region_init(&m->bus, "bus master container", UINT64_MAX) == 0);
-        bench_check(memory_region_init_alias(&m->window, "bus master", &map->root, 0, UINT64_MAX) == 0);
-        bench_check(memory_region_add_subregion(&m->bus, 0, &m->window) == 0);
-        bench_check(address_space_init(&m->as, &m->bus, "device") == 0);
-    }
-    memory_get_stats(&stats);
-    bench_check(stats.address_spaces == n_masters + 1 && stats.views == 1);
-    add_case(map, NULL, 1, false, n_masters + 1);
-    run_cases(bench_options.quick ? 2 : 4);
-    check_back_home(map);
-    for (i = 0; i < n_masters; i++) {
-        Master *m = &masters[i];
-
-        bench_check(address_space_destroy(&m->as, NULL) == 0);
-        bench_check(memory_region_del_subregion(&m->bus, &m->window) == 0);
-        bench_check(memory_region_destroy(&m->window) == 0 && memory_region_destroy(&m->bus) == 0);
-        bench_check(memory_region_quiesce(&m->bus) == 0);
-    }
-    map_free(map);
-    free(masters);
-}
-
-static void by_size(void)
-{
-    static const size_t sizes[] = {16, 64, 1024, 4096, 65536};
-    enum { SIZES = sizeof(sizes) / sizeof(sizes[0]) };
-    Map *plain[SIZES], *heard_map[SIZES];
-    Heard heard[SIZES];
     size_t i;
-    int op;
 
-    for (i = 0; i < SIZES; i++) {
-        plain[i] = map_new(sizes[i], false);
-        heard_map[i] = map_new(sizes[i], false);
-        heard[i] = (Heard){.listener = {.region_add = heard_add, .region_del = heard_del, .name = "bench"}};
-        bench_check(memory_listener_register(&heard[i].listener, &heard_map[i]->as) == 0);
-        bench_check(heard[i].adds == sizes[i]);
-        say_load(plain[i]);
+    site->map = map_new(n, false);
+    site->heard_map = map_new(n, false);
+    site->heard = (Heard){.listener = {.region_add = heard_add, .region_del = heard_del, .name = "bench"}};
+    bench_check(memory_listener_register(&site->heard.listener, &site->heard_map->as) == 0);
+    bench_check(site->heard.adds == n);
+    for (i = 0; rungs[i]; i++) {
+        site->self[i] = takes_part(rungs[i], n) ? rungs[i]->open(site->map) : NULL;
     }
-    for (op = 0; op < OPERATIONS; op++) {
-        for (i = 0; i < SIZES; i++) {
-            add_case(plain[i], NULL, op, false, 1);
+}
+
+static void site_close(Site *site)
+{
+    size_t i;
+
+    check_back_home(site->map);
+    check_back_home(site->heard_map);
+    for (i = 0; rungs[i]; i++) {
+        if (site->self[i]) {
+            rungs[i]->close(site->self[i]);
         }
     }
-    for (i = 0; i < SIZES; i++) {
-        add_case(plain[i], NULL, 0, true, 1);
-        add_case(heard_map[i], &heard[i], 1, false, 1);
-    }
-    run_cases(bench_options.quick ? 2 : 5);
-    for (i = 0; i < SIZES; i++) {
-        check_back_home(plain[i]);
-        check_back_home(heard_map[i]);
-        bench_check(memory_listener_unregister(&heard[i].listener) == 0);
-        bench_check(heard[i].adds == heard[i].dels);
-        map_free(plain[i]);
-        map_free(heard_map[i]);
-    }
+    bench_check(memory_listener_unregister(&site->heard.listener) == 0);
+    bench_check(site->heard.adds == site->heard.dels);
+    map_free(site->map);
+    map_free(site->heard_map);
 }
 
-/* A million ranges load in one transaction and stay usable. */
-static void a_million(void)
+static void site_cases(Site *site)
 {
-    Map *map = map_new(1000000, false);
+    size_t i, n = site->map->n;
+    RungChange change;
 
-    say_load(map);
-    add_case(map, NULL, 0, false, 1);
-    add_case(map, NULL, 0, true, 1);
-    add_case(map, NULL, 1, false, 1);
-    run_cases(bench_options.quick ? 1 : 3);
-    check_back_home(map);
-    map_free(map);
+    for (i = 0; rungs[i]; i++) {
+        bool few = rungs[i]->grows && n > 4096; /* milliseconds each, and no news */
+
+        for (change = few ? RUNG_MOVE : 0; site->self[i] && change < (few ? RUNG_RESIZE : RUNG_CHANGES); change++) {
+            add_case(rungs[i], site->self[i], site->map, NULL, change, false);
+        }
+    }
+    if (!bench_wanted(rung_flatview.name)) {
+        return;
+    }
+    add_case(&rung_flatview, site->map, site->map, NULL, RUNG_TOGGLE, true);
+    add_case(&rung_flatview, site->map, site->map, NULL, RUNG_MOVE, true);
+    for (change = 0; change < RUNG_CHANGES; change++) {
+        add_case(&rung_flatview, site->heard_map, site->heard_map, &site->heard, change, false);
+    }
 }
 
 int main(int argc, char **argv)
 {
+    static const size_t sizes[] = {16, 64, 256, 1024, 4096, 65536};
+    enum { SIZES = sizeof(sizes) / sizeof(sizes[0]) };
+    static Site sites[SIZES], million;
+    size_t i;
+
     bench_init(argc, argv, "publish");
     bench_pin(1);
-    by_size();
-    with_masters(4096, 64);
-    if (!bench_options.count || !bench_options.quick) {
-        a_million();
+    bench_check(memory_thread_register() == 0);
+    for (i = 0; i < SIZES; i++) {
+        site_open(&sites[i], sizes[i]);
+        site_cases(&sites[i]);
     }
+    run_cases(bench_options.quick ? 2 : 5, bench_options.quick ? 6 : 16);
+    for (i = 0; i < SIZES; i++) {
+        site_close(&sites[i]);
+    }
+    if (!bench_options.quick) {
+        site_open(&million, 1048576);
+        site_cases(&million);
+        run_cases(3, 5);
+        site_close(&million);
+    }
+    bench_check(memory_thread_unregister() == 0);
     return 0;
 }

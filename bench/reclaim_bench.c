@@ -81,7 +81,7 @@ static void removals(const char *readers, unsigned times, bool quiesce)
     for (k = 0; k < times; k++) {
         uint64_t begin, end;
 
-        bench_check(memory_region_init_io(&device->mr, &map_device_ops, "guest", MAP_SIZE) == 0);
+        bench_check(memory_region_init_io(&device->mr, &map_device_ops[0], "guest", MAP_SIZE) == 0);
         bench_check(memory_region_set_release(&device->mr, released) == 0);
         bench_check(memory_region_add_subregion(&map->root, 0, &device->mr) == 0);
         __atomic_store_n(&released_at, 0, __ATOMIC_RELAXED);

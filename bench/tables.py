@@ -5,8 +5,9 @@ import collections
 import os
 
 # Scenario: which parameter (or 'subject') makes the columns, per metric. Rows are all other parameters.
-COLUMNS = {'publish': 'n', 'dispatch': 'subject', 'flavour': 'subject'}
-BEST = ('time',)        # noise only adds to these: the best batch is shown; of all others the median
+COLUMNS = {'publish': 'n', 'machine': 'map', 'populate': 'n', 'dispatch': 'subject', 'access': 'subject', 'find': 'subject',
+           'memory': 'subject', 'flavour': 'subject'}
+BEST = ('time', 'cpu time')        # noise only adds to these: the best batch is shown; of all others the median
 
 
 def number(value):
@@ -71,6 +72,19 @@ def print_list(scenario, lines):
     print_table(scenario, ['case', 'what', 'min', 'median', 'max', 'reps', 'unit'], rows)
 
 
+def print_maps(lines):
+    """One line a capture would be hundreds: the spread over them, and the ends of it by name."""
+    kinds = collections.OrderedDict()
+    for line in lines:
+        kinds.setdefault((line['params']['op'], line['subject'], line['metric'], line['unit']), []).append(line)
+    rows = []
+    for (op, subject, metric, unit), some in kinds.items():
+        some = sorted(some, key=shown)
+        rows.append([f'{op}, {subject}', f'{metric}, {unit}', str(len(some)), number(shown(some[0])),
+                     number(shown(some[len(some) // 2])), number(shown(some[-1])), some[-1]['params']['map']])
+    print_table('maps: over all captures', ['what', 'unit', 'captures', 'least', 'median', 'most', 'the most is'], rows)
+
+
 def print_tables(results):
     print(f'{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}. Ratios count, between figures of one run; '
           'instructions are exact.')
@@ -78,6 +92,9 @@ def print_tables(results):
     for line in results:
         groups.setdefault(line['scenario'], []).append(line)
     for scenario, lines in groups.items():
+        if scenario == 'maps':
+            print_maps(lines)
+            continue
         if scenario not in COLUMNS:
             print_list(scenario, lines)
             continue

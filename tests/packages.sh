@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# packages.sh - sourced by tests/run, stress/run and .ci/run: what Debian 12 must have installed, and getting it.
+# packages.sh - sourced by tests/run, stress/run, bench/run and .ci/run: what Debian 12 must have installed, and getting it.
 
 PACKAGES_BUILD=(meson ninja-build gcc g++ libc6-dev pkg-config liburcu-dev libjemalloc-dev libgtest-dev googletest
                 python3)
@@ -8,6 +8,7 @@ PACKAGES_KVM=(qemu-system-x86 cpio)
 PACKAGES_CLANG=(clang libclang-rt-14-dev)
 PACKAGES_CI=(git valgrind)
 PACKAGES_BENCH=(meson ninja-build gcc libc6-dev pkg-config liburcu-dev libjemalloc-dev python3 valgrind)
+PACKAGES_BENCH_MORE=(libunicorn-dev gnuplot-nox)     # bench/run does without them, too
 
 # need_packages PACKAGE... - installs those that are missing, through sudo when not root; silent when all are there.
 need_packages() {
