@@ -36,7 +36,7 @@ static void add_case(const char *subject, const char *params, uint64_t (*run)(vo
 /* ---- typed ---- */
 
 /* Region 7 answers with its number: in 4 bytes of RAM each, in the lowest byte of a device's answer. */
-#define DEFINE_TYPED(suffix, type, width) \
+#define DEFINE_TYPED(suffix, type) \
     static uint64_t typed_ld##suffix(void *arg, uint64_t n) \
     { \
         Map *map = arg; \
@@ -66,13 +66,13 @@ static void add_case(const char *subject, const char *params, uint64_t (*run)(vo
         return n; \
     }
 
-DEFINE_TYPED(ub, uint8_t, 1)
-DEFINE_TYPED(uw_le, uint16_t, 2)
-DEFINE_TYPED(uw_be, uint16_t, 2)
-DEFINE_TYPED(l_le, uint32_t, 4)
-DEFINE_TYPED(l_be, uint32_t, 4)
-DEFINE_TYPED(q_le, uint64_t, 8)
-DEFINE_TYPED(q_be, uint64_t, 8)
+DEFINE_TYPED(ub, uint8_t)
+DEFINE_TYPED(uw_le, uint16_t)
+DEFINE_TYPED(uw_be, uint16_t)
+DEFINE_TYPED(l_le, uint32_t)
+DEFINE_TYPED(l_be, uint32_t)
+DEFINE_TYPED(q_le, uint64_t)
+DEFINE_TYPED(q_be, uint64_t)
 DEFINE_TYPED_STORE(b, uint8_t)
 DEFINE_TYPED_STORE(w_le, uint16_t)
 DEFINE_TYPED_STORE(w_be, uint16_t)
