@@ -15,6 +15,7 @@
 #include <flatview/memory_transaction.h>
 #include <flatview/flatview.h>
 #include <flatview/address_space.h>
+#include <flatview/memory_cache.h>
 #include <flatview/memory_dma.h>
 #include <flatview/memory_eventfd.h>
 #include <flatview/memory_listener.h>

@@ -204,8 +204,18 @@ static MemTxResult copies_rw(MemoryMapping *m, hwaddr len, bool is_write)
 
 static void begin(MemoryMapping *m, AddressSpace *as, uint32_t direction, MemTxAttrs attrs)
 {
-    *m = (MemoryMapping){.as = as, .direction = direction, .attrs = attrs};
+    /* All but what is inline, which is the larger part and nobody reads before it is written. */
+    m->iov = NULL;
+    m->n_iov = 0;
+    m->bounced = m->borrowed = false;
+    m->len = m->bounce_bytes = 0;
+    m->direction = direction;
+    m->attrs = attrs;
+    m->as = as;
+    m->memory = NULL;
+    m->memory_size = 0;
     m->parts = m->inline_parts;
+    m->n_parts = m->cap_parts = 0;
 }
 
 static int collect(MemoryMapping *m, Reach *reach)

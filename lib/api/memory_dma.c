@@ -81,6 +81,7 @@ int address_space_map(AddressSpace *as, hwaddr addr, hwaddr *plen, MemoryMapDire
     if (!record) {
         return -ENOMEM;
     }
+    record->mapping.live = 0;
     err = dma_map_prefix(as, addr, *plen, direction, attrs, &record->mapping);
     if (err == 0) {
         /* The mapping has borrowed, so the space stays. From put on the record may be found, by whoever guesses. */

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cached.h - accesses through a window that remembers where it leads.
+ *
+ * Invariant: a cache of generation g (g != 0) says what the view of generation g, and the hooks in force with it, show of its
+ * window. It is used only in a read section that has seen g to be current, as an entry of the thread's cache
+ * (thread_cache.h has the argument); outside such a section its pointers are not followed, however dead they may be.
+ * Established by: cached_refresh(). Relied on by: the functions below. Lock: none; a cache is one thread's at a time.
+ */
+#ifndef FLATVIEW_ACCESS_CACHED_H
+#define FLATVIEW_ACCESS_CACHED_H
+
+#include <flatview/memory_cache.h>
+
+#include "access/dispatch.h"
+
+/* In a read section: size bytes, 1, 2, 4 or 8, at offset are in RAM that is remembered, and the map is still the same. */
+DISPATCH_INLINE bool cached_hit(const MemoryRegionCache *cache, hwaddr offset, unsigned size)
+{
+    return __builtin_expect(offset < cache->limit[__builtin_ctz(size)], 1) &&
+           __builtin_expect(cell_gen(space_cell(cache->as)) == cache->gen, 1);
+}
+
+/* In a read section: bring the cache up to date if it is not, and say whether these bytes are in plain RAM. */
+bool cached_refresh(MemoryRegionCache *cache, hwaddr offset, hwaddr size);
+
+/* Whether size bytes (> 0) at offset are in the window. */
+static inline bool cached_holds(const MemoryRegionCache *cache, hwaddr offset, hwaddr size)
+{
+    return offset < cache->len && cache->len - offset >= size;
+}
+
+/* Bytes, whatever they are in. len may be 0. */
+MemTxResult cached_rw(MemoryRegionCache *cache, hwaddr offset, MemTxAttrs attrs, void *buf, hwaddr len, bool is_write);
+
+#endif
