@@ -2,7 +2,7 @@
 # packages.sh - sourced by tests/run, stress/run, bench/run and .ci/run: what Debian 12 must have installed, and getting it.
 
 PACKAGES_BUILD=(meson ninja-build gcc g++ libc6-dev pkg-config liburcu-dev libjemalloc-dev libgtest-dev googletest
-                python3)
+                python3 libunicorn-dev)
 PACKAGES_VHOST=(qemu-system-common)
 PACKAGES_KVM=(qemu-system-x86 cpio)
 PACKAGES_CLANG=(clang libclang-rt-14-dev)

@@ -14,8 +14,6 @@
 
 #include <gtest/gtest.h>
 
-extern "C" const char kvm_guest_begin[], kvm_guest_end[];
-
 constexpr hwaddr CODE = 0x1000, OPS = 0x8000;
 
 Machine::Machine(unsigned n, const FlatviewKvmConfig &more)
@@ -36,8 +34,8 @@ Machine::Machine(unsigned n, const FlatviewKvmConfig &more)
     config.memory = &memory;
     config.io = &io;
     EXPECT_EQ(flatview_kvm_new(&config, &kvm), 0);
-    EXPECT_EQ(address_space_write(&memory, CODE, MEMTXATTRS_UNSPECIFIED, const_cast<char *>(kvm_guest_begin),
-                                  hwaddr(kvm_guest_end - kvm_guest_begin)), MEMTX_OK);
+    EXPECT_EQ(address_space_write(&memory, CODE, MEMTXATTRS_UNSPECIFIED, const_cast<char *>(x86_guest_begin),
+                                  hwaddr(x86_guest_end - x86_guest_begin)), MEMTX_OK);
     for (unsigned i = 0; i < n; i++) {
         int fd = ioctl(vm_fd, KVM_CREATE_VCPU, i);
         FlatviewKvmVcpu *vcpu = nullptr;

@@ -13,14 +13,7 @@
 #include <flatview/accel/kvm.h>
 #include <flatview/memory.h>
 
-enum GuestOp : uint32_t {
-    OP_END, OP_LOAD32, OP_STORE32, OP_LOAD8, OP_STORE8, OP_LOAD16, OP_STORE16, OP_HAMMER, OP_TOUCH, OP_IN8, OP_OUT8, OP_EXPECT,
-    OP_SERIES,
-};
-
-struct Op {
-    uint32_t what, addr, value, count;
-};
+#include "shim/guest_x86.h"
 
 constexpr uint64_t RAM_SIZE = 16 << 20;
 

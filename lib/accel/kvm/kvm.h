@@ -7,28 +7,24 @@
 
 #include <linux/kvm.h>
 #include <pthread.h>
-#include <sys/types.h>
 
 #include <flatview/accel/kvm.h>
 
+#include "accel/gate.h"
 #include "accel/slots.h"
 
 struct FlatviewKvmVcpu {
     FlatviewKvm *kvm;
+    GateMember member;
     int fd;
     struct kvm_run *run;
     size_t run_size;
-    FlatviewKvmVcpu *next, **pprev; /* on kvm->vcpus; guarded by gate_lock */
-    pid_t thread;                   /* that is in the guest, while in_guest */
-    /* atomics: the two sides of a Dekker pattern with kvm->closed and with each other (gate.c) */
-    int in_guest;
-    int kicked;
-    int busy; /* inside flatview_kvm_vcpu_run() */
+    int busy; /* inside flatview_kvm_vcpu_run(); atomic */
 };
 
 /*
- * Locks, outermost first: the library's topology lock (the listener's callbacks run under it), lock, gate_lock. No access
- * is made and no callback called under lock or gate_lock.
+ * Locks, outermost first: the library's topology lock (the listener's callbacks run under it), lock, gate.lock. No access
+ * is made and no callback called under the latter two.
  */
 struct FlatviewKvm {
     FlatviewKvmConfig config;
@@ -43,20 +39,15 @@ struct FlatviewKvm {
     bool holding;           /* the gate is closed for the plan's sake */
     FlatviewKvmStats stats; /* the exits' counts are atomics */
 
-    pthread_mutex_t gate_lock;
-    pthread_cond_t gate_opened, gate_left;
-    int closed; /* atomic: how many want no vCPU in the guest; written under gate_lock */
-    FlatviewKvmVcpu *vcpus;
+    Gate gate;
 };
 
 int kvm_ioctl(FlatviewKvm *kvm, int fd, unsigned long request, void *data); /* what ioctl() returns, or a negative errno */
 
-/* gate.c: when the guest may run. */
-void gate_close(FlatviewKvm *kvm); /* returns when no vCPU is in the guest; nests */
-void gate_open(FlatviewKvm *kvm);
-bool gate_enter(FlatviewKvmVcpu *vcpu); /* true: go; false: kicked. Waits while the gate is closed */
-void gate_leave(FlatviewKvmVcpu *vcpu);
-int gate_take_signal(int signal); /* make sure that it has a handler */
+/* vcpu.c */
+void vcpu_ready(GateMember *member); /* of the gate: immediate_exit, and the signal that ends KVM_RUN */
+void vcpu_push(GateMember *member);
+int vcpu_take_signal(int signal); /* make sure that it has a handler */
 
 /* memory.c: take away what the kernel would not give back; 0 when nothing is stuck any more. Takes lock. */
 int memory_unstick(FlatviewKvm *kvm);

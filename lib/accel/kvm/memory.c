@@ -50,7 +50,7 @@ static int set_slot(FlatviewKvm *kvm, const Slot *slot, uint64_t size)
 static void hold(FlatviewKvm *kvm)
 {
     if (!kvm->holding) {
-        gate_close(kvm);
+        gate_close(&kvm->gate);
         kvm->holding = true;
         kvm->stats.stops++;
     }
@@ -116,7 +116,7 @@ static void let_go(FlatviewKvm *kvm)
 {
     if (kvm->holding && !kvm->table.n_stuck) {
         kvm->holding = false;
-        gate_open(kvm);
+        gate_open(&kvm->gate);
     }
 }
 
@@ -280,9 +280,7 @@ static void kvm_discard(FlatviewKvm *kvm)
 {
     slots_fini(&kvm->table);
     slots_plan_fini(&kvm->plan);
-    pthread_cond_destroy(&kvm->gate_left);
-    pthread_cond_destroy(&kvm->gate_opened);
-    pthread_mutex_destroy(&kvm->gate_lock);
+    gate_fini(&kvm->gate);
     pthread_mutex_destroy(&kvm->lock);
     free(kvm);
 }
@@ -312,12 +310,10 @@ int flatview_kvm_new(const FlatviewKvmConfig *config, FlatviewKvm **ret_kvm)
         .commit = kvm_commit,
     };
     pthread_mutex_init(&kvm->lock, NULL);
-    pthread_mutex_init(&kvm->gate_lock, NULL);
-    pthread_cond_init(&kvm->gate_opened, NULL);
-    pthread_cond_init(&kvm->gate_left, NULL);
+    gate_init(&kvm->gate, vcpu_ready, vcpu_push);
     err = find_limit(kvm);
     if (err == 0) {
-        err = gate_take_signal(kvm->config.kick_signal);
+        err = vcpu_take_signal(kvm->config.kick_signal);
     }
     if (err == 0) {
         err = slots_init(&kvm->table, (uint32_t)kvm->stats.max_slots);
@@ -337,7 +333,7 @@ int flatview_kvm_free(FlatviewKvm *kvm)
 {
     int err;
 
-    if (kvm->vcpus) {
+    if (kvm->gate.members) {
         return -EBUSY;
     }
     err = memory_listener_unregister(&kvm->listener);

@@ -8,8 +8,58 @@
 #include "accel/kvm/kvm.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* KVM looks at immediate_exit after it has blocked nothing else, so either KVM_RUN sees it or the signal ends KVM_RUN. */
+static FlatviewKvmVcpu *member_vcpu(GateMember *member)
+{
+    return (FlatviewKvmVcpu *)((char *)member - offsetof(FlatviewKvmVcpu, member));
+}
+
+void vcpu_ready(GateMember *member)
+{
+    __atomic_store_n(&member_vcpu(member)->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+}
+
+void vcpu_push(GateMember *member)
+{
+    FlatviewKvmVcpu *vcpu = member_vcpu(member);
+
+    __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+    syscall(SYS_tgkill, getpid(), __atomic_load_n(&member->thread, __ATOMIC_SEQ_CST), vcpu->kvm->config.kick_signal);
+}
+
+static void do_nothing(int signal)
+{
+    (void)signal;
+}
+
+int vcpu_take_signal(int signal)
+{
+    struct sigaction now;
+
+    if (sigaction(signal, NULL, &now) < 0) {
+        return -errno;
+    }
+    if (now.sa_handler == SIG_DFL || now.sa_handler == SIG_IGN) { /* without SA_RESTART: it must end KVM_RUN */
+        struct sigaction ours = {.sa_handler = do_nothing};
+
+        sigemptyset(&ours.sa_mask);
+        if (sigaction(signal, &ours, NULL) < 0) {
+            return -errno;
+        }
+    }
+    return 0;
+}
+
+void flatview_kvm_vcpu_kick(FlatviewKvmVcpu *vcpu)
+{
+    gate_kick(&vcpu->member);
+}
 
 int flatview_kvm_vcpu_new(FlatviewKvm *kvm, int vcpu_fd, FlatviewKvmVcpu **ret_vcpu)
 {
@@ -29,31 +79,17 @@ int flatview_kvm_vcpu_new(FlatviewKvm *kvm, int vcpu_fd, FlatviewKvmVcpu **ret_v
     vcpu->kvm = kvm;
     vcpu->fd = vcpu_fd;
     vcpu->run = run;
-    pthread_mutex_lock(&kvm->gate_lock);
-    vcpu->next = kvm->vcpus;
-    vcpu->pprev = &kvm->vcpus;
-    if (vcpu->next) {
-        vcpu->next->pprev = &vcpu->next;
-    }
-    kvm->vcpus = vcpu;
-    pthread_mutex_unlock(&kvm->gate_lock);
+    gate_join(&kvm->gate, &vcpu->member);
     *ret_vcpu = vcpu;
     return 0;
 }
 
 int flatview_kvm_vcpu_free(FlatviewKvmVcpu *vcpu)
 {
-    FlatviewKvm *kvm = vcpu->kvm;
-
     if (__atomic_load_n(&vcpu->busy, __ATOMIC_ACQUIRE)) {
         return -EBUSY;
     }
-    pthread_mutex_lock(&kvm->gate_lock);
-    *vcpu->pprev = vcpu->next;
-    if (vcpu->next) {
-        vcpu->next->pprev = vcpu->pprev;
-    }
-    pthread_mutex_unlock(&kvm->gate_lock);
+    gate_part(&vcpu->member);
     munmap(vcpu->run, vcpu->run_size);
     free(vcpu);
     return 0;
@@ -70,19 +106,19 @@ static int run_guest(FlatviewKvmVcpu *vcpu)
     int err;
 
     for (;;) {
-        if (__atomic_load_n(&kvm->closed, __ATOMIC_RELAXED)) {
+        if (__atomic_load_n(&kvm->gate.closed, __ATOMIC_RELAXED)) {
             err = memory_unstick(kvm);
             if (err < 0) {
                 return err;
             }
         }
-        if (!gate_enter(vcpu)) {
+        if (!gate_enter(&vcpu->member)) {
             return -EINTR;
         }
         err = kvm_ioctl(kvm, vcpu->fd, KVM_RUN, NULL);
-        gate_leave(vcpu);
+        gate_leave(&vcpu->member);
         if (err == -EINTR || err == -EAGAIN) {
-            if (__atomic_exchange_n(&vcpu->kicked, 0, __ATOMIC_SEQ_CST)) {
+            if (gate_take_kick(&vcpu->member)) {
                 return -EINTR;
             }
             /* A signal of the gate's, or of somebody else: only the latter is the caller's business. */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * guest.S - a guest that does as it is told: a list of operations at %ebx, 16 bytes each: what, address, value, count. Runs in
+ * guest_x86.S - a guest that does as it is told: a list of operations at %ebx, 16 bytes each: what, address, value, count. Runs in
  * flat 32-bit protected mode without paging, position-independent, without a stack.
  */
     .section .rodata
-    .globl kvm_guest_begin, kvm_guest_end
+    .globl x86_guest_begin, x86_guest_end
     .balign 16
     .code32
-kvm_guest_begin:
+x86_guest_begin:
 next:
     movl (%ebx), %eax
     movl 4(%ebx), %esi
@@ -117,5 +117,5 @@ series: /* store value, value + 1, ... count times to the same place */
 done:
     addl $16, %ebx
     jmp next
-kvm_guest_end:
+x86_guest_end:
     .section .note.GNU-stack, "", @progbits

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mirror.c - the listener: from the spans of a commit to what engines have mapped.
+ *
+ * Invariant: what an engine has mapped as memory while its thread executes guest code is contained in the view that is
+ * current. Engines are changed between gate_close() and gate_open(), from before the first removal until after the last
+ * addition; a commit that changes no memory of theirs (a device that moves) does not close the gate.
+ * Established by: the callbacks here, under the topology lock. Relied on by: guests.
+ */
+#include "accel/unicorn/unicorn.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define SLOTS_MAX (1u << 20) /* engines have no limit of their own */
+
+static FlatviewUnicorn *listener_mirror(MemoryListener *listener)
+{
+    return (FlatviewUnicorn *)((char *)listener - offsetof(FlatviewUnicorn, listener));
+}
+
+static bool want_piece(const MemoryRegionSection *section, Slot *ret_slot)
+{
+    /* Mapped hardware wants its widths kept, which the engine does not. */
+    ret_slot->flags = section->readonly || memory_region_is_rom_device(section->mr);
+    return !memory_region_is_ram_device(section->mr);
+}
+
+static const SlotRules rules = {.want = want_piece, .sticky_flags = 1, .max_bytes = UINT64_C(1) << 32};
+
+static int mirror_prepare(MemoryListener *listener, const MemoryDelta *delta)
+{
+    FlatviewUnicorn *mirror = listener_mirror(listener);
+    int err;
+
+    pthread_mutex_lock(&mirror->lock);
+    err = slots_plan(&mirror->table, &rules, delta, ENGINE_PAGE, &mirror->plan);
+    mirror->planned = err == 0;
+    mirror->removed = mirror->added = false;
+    pthread_mutex_unlock(&mirror->lock);
+    return err;
+}
+
+static void mirror_abort(MemoryListener *listener, const MemoryDelta *delta)
+{
+    FlatviewUnicorn *mirror = listener_mirror(listener);
+
+    (void)delta;
+    pthread_mutex_lock(&mirror->lock);
+    mirror->planned = false;
+    slots_plan_clear(&mirror->plan);
+    pthread_mutex_unlock(&mirror->lock);
+}
+
+static void hold(FlatviewUnicorn *mirror)
+{
+    if (!mirror->holding) {
+        gate_close(&mirror->gate);
+        mirror->holding = true;
+        stat_add(&mirror->stats.stops);
+    }
+}
+
+static void for_each_engine(FlatviewUnicorn *mirror, void (*fn)(FlatviewUnicornVcpu *vcpu, const Slot *slot), const Slot *slot)
+{
+    GateMember *member;
+
+    for (member = mirror->gate.members; member; member = member->next) {
+        fn(member_vcpu(member), slot);
+    }
+}
+
+static void remove_slot(FlatviewUnicorn *mirror, Slot *slot)
+{
+    hold(mirror);
+    for_each_engine(mirror, pieces_unmap_slot, slot);
+    slots_erase(&mirror->table, slot);
+}
+
+static void mirror_span_del(MemoryListener *listener, const MemorySpan *span)
+{
+    FlatviewUnicorn *mirror = listener_mirror(listener);
+    size_t i;
+
+    pthread_mutex_lock(&mirror->lock);
+    if (!mirror->planned) { /* unregistering */
+        while ((i = slots_lower(&mirror->table, span->first)) < mirror->table.n && mirror->table.at[i].first <= span->last) {
+            remove_slot(mirror, &mirror->table.at[i]);
+        }
+    } else if (!mirror->removed) {
+        for (i = 0; i < mirror->plan.n_remove; i++) {
+            remove_slot(mirror, slots_find(&mirror->table, mirror->plan.remove[i].first));
+        }
+        mirror->removed = true;
+    }
+    pthread_mutex_unlock(&mirror->lock);
+}
+
+static void mirror_span_add(MemoryListener *listener, const MemorySpan *span)
+{
+    FlatviewUnicorn *mirror = listener_mirror(listener);
+    size_t i;
+
+    (void)span;
+    pthread_mutex_lock(&mirror->lock);
+    for (i = 0; i < mirror->plan.n_add && !mirror->added; i++) {
+        hold(mirror);
+        for_each_engine(mirror, pieces_map_slot, slots_insert(&mirror->table, &mirror->plan.add[i]));
+    }
+    mirror->added = true;
+    pthread_mutex_unlock(&mirror->lock);
+}
+
+static void mirror_commit(MemoryListener *listener)
+{
+    FlatviewUnicorn *mirror = listener_mirror(listener);
+
+    pthread_mutex_lock(&mirror->lock);
+    mirror->planned = false;
+    slots_plan_clear(&mirror->plan);
+    if (mirror->holding) {
+        mirror->holding = false;
+        gate_open(&mirror->gate);
+    }
+    pthread_mutex_unlock(&mirror->lock);
+}
+
+void mirror_settle(FlatviewUnicornVcpu *vcpu)
+{
+    FlatviewUnicorn *mirror = vcpu->mirror;
+    size_t i;
+
+    pthread_mutex_lock(&mirror->lock);
+    for (i = 0; vcpu->late && i < mirror->table.n; i++) {
+        pieces_map_slot(vcpu, &mirror->table.at[i]);
+    }
+    vcpu->late = false; /* no callback runs, so nothing was put off again */
+    pthread_mutex_unlock(&mirror->lock);
+}
+
+/* ---- life ---- */
+
+int flatview_unicorn_new(AddressSpace *memory, int priority, FlatviewUnicorn **ret_mirror)
+{
+    FlatviewUnicorn *mirror = memory && ret_mirror ? calloc(1, sizeof(*mirror)) : NULL;
+    int err;
+
+    if (!mirror) {
+        return memory && ret_mirror ? -ENOMEM : -EINVAL;
+    }
+    mirror->memory = memory;
+    mirror->listener = (MemoryListener){
+        .name = "unicorn",
+        .priority = priority,
+        .prepare = mirror_prepare,
+        .abort = mirror_abort,
+        .span_del = mirror_span_del,
+        .span_add = mirror_span_add,
+        .commit = mirror_commit,
+    };
+    pthread_mutex_init(&mirror->lock, NULL);
+    gate_init(&mirror->gate, NULL, NULL);
+    err = slots_init(&mirror->table, SLOTS_MAX);
+    if (err == 0) {
+        err = memory_listener_register(&mirror->listener, memory);
+    }
+    if (err < 0) {
+        slots_fini(&mirror->table);
+        slots_plan_fini(&mirror->plan);
+        gate_fini(&mirror->gate);
+        pthread_mutex_destroy(&mirror->lock);
+        free(mirror);
+        return err;
+    }
+    *ret_mirror = mirror;
+    return 0;
+}
+
+int flatview_unicorn_free(FlatviewUnicorn *mirror)
+{
+    int err = mirror->gate.members ? -EBUSY : memory_listener_unregister(&mirror->listener);
+
+    if (err == 0) {
+        slots_fini(&mirror->table);
+        slots_plan_fini(&mirror->plan);
+        gate_fini(&mirror->gate);
+        pthread_mutex_destroy(&mirror->lock);
+        free(mirror);
+    }
+    return err;
+}
+
+static int find_pc_register(uc_engine *engine, int *ret_register)
+{
+    int arch, mode;
+
+    if (uc_ctl_get_arch(engine, &arch) != UC_ERR_OK || uc_ctl_get_mode(engine, &mode) != UC_ERR_OK ||
+        (mode & UC_MODE_BIG_ENDIAN)) {
+        return -EINVAL;
+    }
+    switch (arch) {
+    case UC_ARCH_X86:
+        *ret_register = mode & UC_MODE_64 ? UC_X86_REG_RIP : UC_X86_REG_EIP;
+        return 0;
+    case UC_ARCH_ARM:
+        *ret_register = UC_ARM_REG_PC;
+        return 0;
+    case UC_ARCH_ARM64:
+        *ret_register = UC_ARM64_REG_PC;
+        return 0;
+    case UC_ARCH_RISCV:
+        *ret_register = UC_RISCV_REG_PC;
+        return 0;
+    default:
+        return -EINVAL;
+    }
+}
+
+int flatview_unicorn_vcpu_new(FlatviewUnicorn *mirror, struct uc_struct *engine, FlatviewUnicornVcpu **ret_vcpu)
+{
+    FlatviewUnicornVcpu *vcpu = calloc(1, sizeof(*vcpu));
+    size_t i;
+    int err;
+
+    if (!vcpu) {
+        return -ENOMEM;
+    }
+    vcpu->mirror = mirror;
+    vcpu->engine = engine;
+    err = find_pc_register(engine, &vcpu->pc_register);
+    if (err == 0 && engine_hook(vcpu) != UC_ERR_OK) {
+        err = -EIO;
+    }
+    if (err < 0) {
+        free(vcpu);
+        return err;
+    }
+    /* Under lock the table stands still; from here on the engine hears of every change. */
+    pthread_mutex_lock(&mirror->lock);
+    gate_join(&mirror->gate, &vcpu->member);
+    for (i = 0; i < mirror->table.n; i++) {
+        pieces_map_slot(vcpu, &mirror->table.at[i]);
+    }
+    pthread_mutex_unlock(&mirror->lock);
+    *ret_vcpu = vcpu;
+    return 0;
+}
+
+int flatview_unicorn_vcpu_free(FlatviewUnicornVcpu *vcpu)
+{
+    FlatviewUnicorn *mirror = vcpu->mirror;
+
+    if (__atomic_load_n(&vcpu->busy, __ATOMIC_ACQUIRE)) {
+        return -EBUSY;
+    }
+    pthread_mutex_lock(&mirror->lock);
+    gate_part(&vcpu->member);
+    pthread_mutex_unlock(&mirror->lock);
+    pieces_unmap_all(vcpu);
+    engine_unhook(vcpu);
+    free(vcpu);
+    return 0;
+}
+
+int flatview_unicorn_for_each_piece(FlatviewUnicornVcpu *vcpu, int (*fn)(const FlatviewUnicornPiece *piece, void *arg),
+                                    void *arg)
+{
+    FlatviewUnicorn *mirror = vcpu->mirror;
+    size_t i;
+    int ret = 0;
+
+    if (__atomic_load_n(&vcpu->busy, __ATOMIC_ACQUIRE)) {
+        return -EBUSY;
+    }
+    pthread_mutex_lock(&mirror->lock);
+    for (i = 0; i < vcpu->n_pieces && ret == 0; i++) {
+        const Piece *piece = vcpu->pieces[i];
+        FlatviewUnicornPiece value = {piece->first, piece->last - piece->first + 1, piece->host, piece->readonly};
+
+        ret = fn(&value, arg);
+    }
+    pthread_mutex_unlock(&mirror->lock);
+    return ret;
+}
+
+void flatview_unicorn_get_stats(FlatviewUnicorn *mirror, FlatviewUnicornStats *ret_stats)
+{
+    const uint64_t *from = (const uint64_t *)&mirror->stats;
+    uint64_t *to = (uint64_t *)ret_stats;
+    size_t i;
+
+    _Static_assert(sizeof(*ret_stats) % sizeof(uint64_t) == 0, "counts only");
+    for (i = 0; i < sizeof(*ret_stats) / sizeof(uint64_t); i++) {
+        to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+    }
+}

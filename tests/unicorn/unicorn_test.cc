@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unicorn_test.cc - guest code in Unicorn engines, one a thread, whose maps follow ours.
+ */
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <unicorn/unicorn.h>
+
+#include <gtest/gtest.h>
+
+#include <flatview/accel/unicorn.h>
+#include <flatview/memory.h>
+
+#include "shim/guest_x86.h"
+
+namespace {
+
+constexpr uint64_t RAM_SIZE = 16 << 20;
+constexpr hwaddr CODE = 0x1000, OPS = 0x8000;
+
+struct Device {
+    MemoryRegion mr; /* first: callbacks find the device by it */
+    std::atomic<uint64_t> reads{0}, writes{0}, last{0};
+    unsigned last_size = 0;
+    void (*on_write)(Device *) = nullptr;
+};
+
+uint64_t device_read(MemoryRegion *mr, hwaddr addr, unsigned size)
+{
+    Device *d = reinterpret_cast<Device *>(mr);
+
+    d->reads++;
+    d->last_size = size;
+    return 0x1000000 + addr;
+}
+
+void device_write(MemoryRegion *mr, hwaddr, uint64_t data, unsigned size)
+{
+    Device *d = reinterpret_cast<Device *>(mr);
+
+    d->writes++;
+    d->last = data;
+    d->last_size = size;
+    if (d->on_write) {
+        d->on_write(d);
+    }
+}
+
+MemoryRegionOps make_ops()
+{
+    MemoryRegionOps ops = {};
+
+    ops.read = device_read;
+    ops.write = device_write;
+    ops.endianness = MEMORY_LITTLE_ENDIAN;
+    ops.valid.min_access_size = ops.impl.min_access_size = 1;
+    ops.valid.max_access_size = ops.impl.max_access_size = 8;
+    return ops;
+}
+
+const MemoryRegionOps device_ops = make_ops();
+
+void end(MemoryRegion *mr)
+{
+    EXPECT_EQ(memory_region_destroy(mr), 0);
+    EXPECT_EQ(memory_region_quiesce(mr), 0);
+}
+
+class Machine {
+public:
+    explicit Machine(unsigned n = 1)
+    {
+        EXPECT_EQ(memory_region_init(&root, "memory", UINT64_MAX), 0);
+        EXPECT_EQ(memory_region_init_ram(&ram, "ram", RAM_SIZE), 0);
+        EXPECT_EQ(memory_region_add_subregion(&root, 0, &ram), 0);
+        EXPECT_EQ(address_space_init(&memory, &root, "memory"), 0);
+        EXPECT_EQ(address_space_write(&memory, CODE, MEMTXATTRS_UNSPECIFIED, const_cast<char *>(x86_guest_begin),
+                                      hwaddr(x86_guest_end - x86_guest_begin)), MEMTX_OK);
+        EXPECT_EQ(flatview_unicorn_new(&memory, MEMORY_LISTENER_PRIORITY_ACCEL, &mirror), 0);
+        for (unsigned i = 0; i < n; i++) {
+            uc_engine *engine;
+            FlatviewUnicornVcpu *vcpu = nullptr;
+
+            EXPECT_EQ(uc_open(UC_ARCH_X86, UC_MODE_32, &engine), UC_ERR_OK);
+            EXPECT_EQ(flatview_unicorn_vcpu_new(mirror, engine, &vcpu), 0);
+            engines.push_back(engine);
+            vcpus.push_back(vcpu);
+        }
+    }
+
+    ~Machine()
+    {
+        for (size_t i = 0; i < vcpus.size(); i++) {
+            EXPECT_EQ(flatview_unicorn_vcpu_free(vcpus[i]), 0);
+            uc_close(engines[i]);
+        }
+        EXPECT_EQ(flatview_unicorn_free(mirror), 0);
+        EXPECT_EQ(address_space_destroy(&memory, nullptr), 0);
+        EXPECT_EQ(memory_region_del_subregion(&root, &ram), 0);
+        end(&ram);
+        end(&root);
+    }
+
+    Machine(const Machine &) = delete;
+
+    std::vector<Op> run(unsigned i, std::vector<Op> ops, int expected = 0)
+    {
+        const hwaddr list = OPS + 0x1000 * i;
+        uint32_t ebx = uint32_t(list);
+        size_t n = ops.size();
+        int uc_err = 0;
+
+        ops.push_back({OP_END, 0, 0, 0});
+        EXPECT_EQ(address_space_write(&memory, list, MEMTXATTRS_UNSPECIFIED, ops.data(), ops.size() * sizeof(Op)), MEMTX_OK);
+        EXPECT_EQ(uc_reg_write(engines[i], UC_X86_REG_EBX, &ebx), UC_ERR_OK);
+        EXPECT_EQ(flatview_unicorn_vcpu_run(vcpus[i], CODE, &uc_err), expected) << uc_strerror(::uc_err(uc_err));
+        EXPECT_EQ(address_space_read(&memory, list, MEMTXATTRS_UNSPECIFIED, ops.data(), n * sizeof(Op)), MEMTX_OK);
+        ops.resize(n);
+        return ops;
+    }
+
+    uint32_t load32(hwaddr addr) { return run(0, {{OP_LOAD32, uint32_t(addr), 0, 0}})[0].value; }
+    void store32(hwaddr addr, uint32_t value) { run(0, {{OP_STORE32, uint32_t(addr), value, 0}}); }
+
+    FlatviewUnicornStats stats()
+    {
+        FlatviewUnicornStats stats;
+
+        flatview_unicorn_get_stats(mirror, &stats);
+        return stats;
+    }
+
+    /* Page by page, what the view says against what each engine has mapped as memory. */
+    std::string difference()
+    {
+        std::vector<MemoryRegionSection> sections;
+        FlatView *view = address_space_get_flatview(&memory);
+        char text[160];
+
+        flatview_for_each_range(view, 0, UINT64_MAX, [](const MemoryRegionSection *section, void *arg) {
+            static_cast<std::vector<MemoryRegionSection> *>(arg)->push_back(*section);
+            return 0;
+        }, &sections);
+        flatview_unref(view);
+        for (size_t v = 0; v < vcpus.size(); v++) {
+            std::vector<FlatviewUnicornPiece> pieces;
+            size_t pages = 0, mapped = 0;
+
+            flatview_unicorn_for_each_piece(vcpus[v], [](const FlatviewUnicornPiece *piece, void *arg) {
+                static_cast<std::vector<FlatviewUnicornPiece> *>(arg)->push_back(*piece);
+                return 0;
+            }, &pieces);
+            for (const MemoryRegionSection &s : sections) {
+                hwaddr page = (s.offset_within_address_space + 4095) & ~hwaddr(4095);
+
+                for (; s.host && page <= s.last && s.last - page >= 4095; page += 4096) {
+                    const FlatviewUnicornPiece *found = nullptr;
+                    char *host = static_cast<char *>(s.host) + (page - s.offset_within_address_space);
+
+                    if ((uintptr_t(host) ^ page) & 4095) {
+                        continue;
+                    }
+                    for (const FlatviewUnicornPiece &piece : pieces) {
+                        if (piece.host && page - piece.first < piece.size) {
+                            found = &piece;
+                        }
+                    }
+                    pages++;
+                    if (!found || static_cast<char *>(found->host) + (page - found->first) != host ||
+                        found->readonly != (s.readonly || memory_region_is_rom_device(s.mr))) {
+                        snprintf(text, sizeof(text), "engine %zu: page %#llx of '%s' is %s", v, (unsigned long long)page,
+                                 memory_region_name(s.mr), found ? "another" : "not mapped");
+                        return text;
+                    }
+                }
+            }
+            for (const FlatviewUnicornPiece &piece : pieces) {
+                mapped += piece.host ? piece.size / 4096 : 0;
+            }
+            if (mapped != pages) {
+                snprintf(text, sizeof(text), "engine %zu has %zu pages, the view %zu", v, mapped, pages);
+                return text;
+            }
+        }
+        return "";
+    }
+
+    MemoryRegion root, ram;
+    AddressSpace memory;
+    FlatviewUnicorn *mirror = nullptr;
+    std::vector<uc_engine *> engines;
+    std::vector<FlatviewUnicornVcpu *> vcpus;
+};
+
+TEST(Unicorn, ReadsAndWritesMemoryThatIsMappedIntoIt)
+{
+    Machine m;
+
+    m.store32(0x200000, 0x12345678);
+    EXPECT_EQ(m.load32(0x200000), 0x12345678u);
+    EXPECT_EQ(m.stats().dispatched, 0u);
+    EXPECT_EQ(m.difference(), "");
+}
+
+TEST(Unicorn, EverythingElseIsDispatchedByItsAddress)
+{
+    Machine m;
+    Device d;
+
+    ASSERT_EQ(memory_region_init_io(&d.mr, &device_ops, "device", 0x1000), 0);
+    ASSERT_EQ(memory_region_add_subregion(&m.root, 0xd0000000, &d.mr), 0);
+    EXPECT_EQ(m.load32(0xd0000010), 0x1000010u);
+    EXPECT_EQ(d.last_size, 4u);
+    EXPECT_EQ(m.run(0, {{OP_LOAD16, 0xd0000020, 0, 0}})[0].value, 0x20u);
+    EXPECT_EQ(d.last_size, 2u);
+    m.run(0, {{OP_STORE8, 0xd0000ffc, 0xab, 0}});
+    EXPECT_EQ(d.last, 0xabu);
+    EXPECT_EQ(m.load32(0xe0000000), 0xffffffffu);
+    EXPECT_EQ(m.stats().unassigned, 1u);
+    uint64_t covers = m.stats().covers, stops = m.stats().stops;
+
+    ASSERT_EQ(memory_region_set_address(&d.mr, 0xd0100000), 0);
+    EXPECT_EQ(m.load32(0xd0100010), 0x1000010u);
+    EXPECT_EQ(m.load32(0xd0000010), 0xffffffffu);
+    EXPECT_EQ(m.stats().covers, covers) << "the cover that is there does";
+    EXPECT_EQ(m.stats().stops, stops) << "a device that moves is no reason to stop an engine";
+    ASSERT_EQ(memory_region_del_subregion(&m.root, &d.mr), 0);
+    end(&d.mr);
+}
+
+TEST(Unicorn, WritesToRomAreDroppedAndToARomDeviceAreItsOwn)
+{
+    Machine m;
+    MemoryRegion rom;
+    Device d;
+    uint32_t pattern = 0xfeedface;
+
+    ASSERT_EQ(memory_region_init_rom(&rom, "rom", 0x2000), 0);
+    memcpy(memory_region_get_ram_ptr(&rom), &pattern, 4);
+    ASSERT_EQ(memory_region_init_rom_device(&d.mr, &device_ops, "flash", 0x2000), 0);
+    memcpy(memory_region_get_ram_ptr(&d.mr), &pattern, 4);
+    ASSERT_EQ(memory_region_add_subregion(&m.root, 0xe0000000, &rom), 0);
+    ASSERT_EQ(memory_region_add_subregion(&m.root, 0xe1000000, &d.mr), 0);
+    m.store32(0xe0000000, 1);
+    EXPECT_EQ(m.load32(0xe0000000), pattern);
+    m.store32(0xe1000000, 0x42);
+    EXPECT_EQ(d.last, 0x42u);
+    EXPECT_EQ(d.writes, 1u);
+    EXPECT_EQ(m.load32(0xe1000000), pattern);
+    EXPECT_EQ(d.reads, 0u);
+    ASSERT_EQ(memory_region_rom_device_set_romd(&d.mr, false), 0);
+    EXPECT_EQ(m.load32(0xe1000004), 0x1000004u);
+    EXPECT_EQ(m.difference(), "");
+    ASSERT_EQ(memory_region_del_subregion(&m.root, &rom), 0);
+    ASSERT_EQ(memory_region_del_subregion(&m.root, &d.mr), 0);
+    end(&rom);
+    end(&d.mr);
+}
+
+TEST(Unicorn, MovesABarFromItsOwnAccess)
+{
+    Machine m;
+    Device d;
+
+    ASSERT_EQ(memory_region_init_io(&d.mr, &device_ops, "bar", 0x1000), 0);
+    ASSERT_EQ(memory_region_add_subregion(&m.root, 0xd0000000, &d.mr), 0);
+    d.on_write = [](Device *self) {
+        if (self->last == 0x51) {
+            EXPECT_EQ(memory_region_set_address(&self->mr, 0xd1000000), 0);
+        }
+    };
+    std::vector<Op> done = m.run(0, {{OP_STORE32, 0xd0000000, 0x51, 0},
+                                     {OP_LOAD32, 0xd1000004, 0, 0},
+                                     {OP_LOAD32, 0xd0000004, 0, 0}});
+    EXPECT_EQ(done[1].value, 0x1000004u);
+    EXPECT_EQ(done[2].value, 0xffffffffu);
+    ASSERT_EQ(memory_region_del_subregion(&m.root, &d.mr), 0);
+    end(&d.mr);
+}
+
+struct Curtain {
+    Device device;
+    MemoryRegion *root;
+};
+
+TEST(Unicorn, ADeviceTakesItselfOffTheMemoryThatItCovers)
+{
+    Machine m;
+    static Curtain c;
+
+    c.root = &m.root;
+    ASSERT_EQ(memory_region_init_io(&c.device.mr, &device_ops, "curtain", 0x1000), 0);
+    m.store32(0x400004, 7);
+    ASSERT_EQ(memory_region_add_subregion_overlap(&m.root, 0x400000, &c.device.mr, 1), 0);
+    c.device.on_write = [](Device *self) {
+        EXPECT_EQ(memory_region_del_subregion(reinterpret_cast<Curtain *>(self)->root, &self->mr), 0);
+    };
+    std::vector<Op> done = m.run(0, {{OP_LOAD32, 0x400004, 0, 0}, {OP_STORE32, 0x400000, 1, 0}, {OP_LOAD32, 0x400004, 0, 0}});
+    EXPECT_EQ(done[0].value, 0x1000004u);
+    EXPECT_EQ(done[2].value, 7u) << "the next access, whether it is dispatched or not";
+    EXPECT_EQ(m.load32(0x400004), 7u);
+    EXPECT_EQ(m.difference(), "");
+    end(&c.device.mr);
+}
+
+TEST(Unicorn, RunsTheCodeThatIsThereNow)
+{
+    Machine m;
+    MemoryRegion code[2];
+
+    for (int i = 0; i < 2; i++) {
+        /* mov $0x100 + i, %eax; mov %eax, 0x300000; hlt */
+        unsigned char bytes[] = {0xb8, static_cast<unsigned char>(i), 1, 0, 0, 0xa3, 0, 0, 0x30, 0, 0xf4};
+
+        ASSERT_EQ(memory_region_init_ram(&code[i], "code", 0x1000), 0);
+        memcpy(memory_region_get_ram_ptr(&code[i]), bytes, sizeof(bytes));
+    }
+    for (uint32_t round = 0; round < 12; round++) {
+        uint32_t value = 0;
+
+        ASSERT_EQ(memory_region_add_subregion(&m.root, 0x2000000, &code[round % 2]), 0);
+        ASSERT_EQ(flatview_unicorn_vcpu_run(m.vcpus[0], 0x2000000, nullptr), 0);
+        ASSERT_EQ(address_space_ldl_le(&m.memory, 0x300000, MEMTXATTRS_UNSPECIFIED, &value), MEMTX_OK);
+        EXPECT_EQ(value, 0x100 + round % 2);
+        ASSERT_EQ(memory_region_del_subregion(&m.root, &code[round % 2]), 0);
+    }
+    end(&code[0]);
+    end(&code[1]);
+}
+
+TEST(Unicorn, GoesOnWhileItsOwnMemoryIsSplitUnderIt)
+{
+    Machine m(2);
+    Device d;
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> threads;
+    std::atomic<uint32_t> differences{0};
+    int err = 0;
+
+    ASSERT_EQ(memory_region_init_io(&d.mr, &device_ops, "device", 0x1000), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        threads.emplace_back([&, i] {
+            while (!stop) {
+                differences += m.run(i, {{OP_HAMMER, 0x600000 + 0x1000 * i, 0, 20000}})[0].value;
+            }
+        });
+    }
+    for (uint32_t at = 0; at < 100 && !err; at++) {
+        err = memory_region_add_subregion_overlap(&m.root, 0x700000 + 0x8000 * at, &d.mr, 1);
+        if (!err) {
+            err = memory_region_del_subregion(&m.root, &d.mr);
+        }
+    }
+    stop = true;
+    for (std::thread &thread : threads) {
+        thread.join();
+    }
+    EXPECT_EQ(err, 0);
+    EXPECT_EQ(differences, 0u);
+    EXPECT_EQ(m.difference(), "");
+    end(&d.mr);
+}
+
+TEST(Unicorn, SeesAWindowOfMemoryOrNothingWhileItMoves)
+{
+    Machine m(4);
+    MemoryRegion window;
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> threads;
+    std::atomic<uint32_t> wrong{0};
+    std::mt19937 random(1);
+    const hwaddr places[2] = {0x50000000, 0x58000000};
+    uint32_t pattern = 0xcafe0001;
+    int err = 0;
+
+    ASSERT_EQ(memory_region_init_ram(&window, "window", 0x4000), 0);
+    for (int i = 0; i < 0x4000; i += 4) {
+        memcpy(static_cast<char *>(memory_region_get_ram_ptr(&window)) + i, &pattern, 4);
+    }
+    ASSERT_EQ(memory_region_add_subregion(&m.root, places[0], &window), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        threads.emplace_back([&, i] {
+            while (!stop) {
+                wrong += m.run(i, {{OP_EXPECT, uint32_t(places[i % 2] + 0x1000), pattern, 3000}})[0].value;
+            }
+        });
+    }
+    for (int i = 0; i < 300 && !err; i++) {
+        switch (random() % 4) {
+        case 0:
+            err = memory_region_set_readonly(&window, random() % 2);
+            break;
+        case 1:
+            err = memory_region_set_enabled(&window, random() % 2);
+            break;
+        default:
+            err = memory_region_set_address(&window, places[random() % 2] - 0x1000 * (random() % 2));
+            break;
+        }
+    }
+    stop = true;
+    for (std::thread &thread : threads) {
+        thread.join();
+    }
+    EXPECT_EQ(err, 0);
+    EXPECT_EQ(wrong, 0u);
+    EXPECT_EQ(m.difference(), "");
+    ASSERT_EQ(memory_region_del_subregion(&m.root, &window), 0);
+    end(&window);
+}
+
+TEST(Unicorn, AKickEndsTheRun)
+{
+    Machine m;
+    std::atomic<bool> done{false};
+    std::thread thread([&] {
+        m.run(0, {{OP_HAMMER, 0x600000, 0, 0xffffffff}}, -EINTR);
+        done = true;
+    });
+
+    while (!done) {
+        flatview_unicorn_vcpu_kick(m.vcpus[0]);
+        std::this_thread::yield();
+    }
+    thread.join();
+}
+
+TEST(Unicorn, TwoVcpusMoveDevicesFromTheirOwnAccessesAtOnce)
+{
+    Machine m(2);
+    static Device d[2];
+    std::vector<std::thread> threads;
+
+    for (int i = 0; i < 2; i++) {
+        ASSERT_EQ(memory_region_init_io(&d[i].mr, &device_ops, "over", 0x1000), 0);
+        ASSERT_EQ(memory_region_add_subregion_overlap(&m.root, 0x800000 + 0x100000 * hwaddr(i), &d[i].mr, 1), 0);
+        d[i].on_write = [](Device *self) {
+            hwaddr addr = memory_region_get_addr(&self->mr);
+
+            /* Off one page of memory and onto another: every engine has to be stopped. */
+            EXPECT_EQ(memory_region_set_address(&self->mr, addr ^ 0x10000), 0);
+        };
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        threads.emplace_back([&m, i] {
+            for (int round = 0; round < 40; round++) {
+                uint32_t here = 0x800000 + 0x100000 * i;
+
+                m.run(i, {{OP_STORE32, here, 1, 0}, {OP_STORE32, here ^ 0x10000, 1, 0}});
+            }
+        });
+    }
+    for (std::thread &thread : threads) {
+        thread.join();
+    }
+    EXPECT_EQ(d[0].writes, 80u);
+    EXPECT_EQ(d[1].writes, 80u);
+    EXPECT_EQ(m.difference(), "");
+    for (Device &device : d) {
+        ASSERT_EQ(memory_region_del_subregion(&m.root, &device.mr), 0);
+        end(&device.mr);
+    }
+}
+
+}
