@@ -12,7 +12,9 @@
 #include <string>
 #include <thread>
 
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
 
@@ -402,6 +404,117 @@ TEST(KvmGuest, SeesAWindowOfMemoryOrNothingWhileItMoves)
     EXPECT_EQ(m.difference(), "");
     ASSERT_EQ(memory_region_del_subregion(&m.root, &window), 0);
     end(&window);
+}
+
+/* ---- ioeventfds ---- */
+
+uint64_t kicks(int fd)
+{
+    uint64_t count = 0;
+
+    return read(fd, &count, sizeof(count)) == sizeof(count) ? count : 0;
+}
+
+TEST(KvmGuest, TheKernelKicksIoeventfdsWithoutAnExit)
+{
+    Machine m;
+    Device d, port;
+    int bell = eventfd(0, EFD_NONBLOCK), match = eventfd(0, EFD_NONBLOCK), any = eventfd(0, EFD_NONBLOCK);
+
+    ASSERT_EQ(memory_region_init_io(&d.mr, &device_ops, "device", 0x1000), 0);
+    ASSERT_EQ(memory_region_init_io(&port.mr, &device_ops, "port", 8), 0);
+    ASSERT_EQ(memory_region_add_eventfd(&d.mr, 0x10, 4, false, 0, bell), 0);
+    ASSERT_EQ(memory_region_add_eventfd(&d.mr, 0x20, 2, true, 0x77, match), 0);
+    ASSERT_EQ(memory_region_add_eventfd(&port.mr, 0, 0, false, 0, any), 0);
+    ASSERT_EQ(memory_region_add_subregion(&m.root, 0xd0000000, &d.mr), 0);
+    ASSERT_EQ(memory_region_add_subregion(&m.io_root, 0xc000, &port.mr), 0);
+    EXPECT_EQ(m.stats().eventfds, 3u);
+
+    m.run(0, {{OP_STORE32, 0xd0000010, 1, 0}, {OP_STORE32, 0xd0000010, 2, 0}, {OP_STORE16, 0xd0000020, 0x77, 0},
+              {OP_OUT8, 0xc000, 1, 0}});
+    EXPECT_EQ(kicks(bell), 2u);
+    EXPECT_EQ(kicks(match), 1u);
+    EXPECT_EQ(kicks(any), 1u);
+    EXPECT_EQ(m.stats().mmio_exits, 0u);
+    EXPECT_EQ(m.stats().pio_exits, 0u);
+    EXPECT_EQ(d.writes, 0u);
+
+    m.run(0, {{OP_STORE16, 0xd0000020, 0x78, 0}, {OP_STORE8, 0xd0000010, 1, 0}});
+    EXPECT_EQ(d.writes, 2u) << "another value and another width are the device's";
+    EXPECT_EQ(kicks(match) + kicks(bell), 0u);
+
+    ASSERT_EQ(memory_region_set_address(&d.mr, 0xd2000000), 0);
+    m.run(0, {{OP_STORE32, 0xd2000010, 1, 0}, {OP_STORE32, 0xd0000010, 1, 0}});
+    EXPECT_EQ(kicks(bell), 1u) << "it follows its region";
+    ASSERT_EQ(memory_region_del_subregion(&m.root, &d.mr), 0);
+    ASSERT_EQ(memory_region_del_subregion(&m.io_root, &port.mr), 0);
+    EXPECT_EQ(m.stats().eventfds, 0u);
+    m.run(0, {{OP_STORE32, 0xd2000010, 1, 0}});
+    EXPECT_EQ(kicks(bell), 0u);
+    for (int fd : {bell, match, any}) {
+        close(fd);
+    }
+    end(&d.mr);
+    end(&port.mr);
+}
+
+TEST(KvmGuest, AnIoeventfdThatTheKernelRefusesIsKickedAllTheSame)
+{
+    FlatviewKvmConfig config = {};
+    config.ioctl = [](void *, int fd, unsigned long request, void *data) {
+        if (request == KVM_IOEVENTFD) {
+            errno = ENOSPC;
+            return -1;
+        }
+        return ioctl(fd, request, data);
+    };
+    Machine m(1, config);
+    Device d;
+    int bell = eventfd(0, EFD_NONBLOCK);
+
+    ASSERT_EQ(memory_region_init_io(&d.mr, &device_ops, "device", 0x1000), 0);
+    ASSERT_EQ(memory_region_add_eventfd(&d.mr, 0x10, 4, false, 0, bell), 0);
+    ASSERT_EQ(memory_region_add_subregion(&m.root, 0xd0000000, &d.mr), 0);
+    EXPECT_EQ(m.stats().eventfds_refused, 1u);
+    m.run(0, {{OP_STORE32, 0xd0000010, 1, 0}});
+    EXPECT_EQ(kicks(bell), 1u);
+    EXPECT_EQ(m.stats().mmio_exits, 1u);
+    EXPECT_EQ(d.writes, 0u);
+    ASSERT_EQ(memory_region_del_subregion(&m.root, &d.mr), 0);
+    close(bell);
+    end(&d.mr);
+}
+
+TEST(KvmGuest, NoKickIsLostWhileTheDoorbellMovesUnderIt)
+{
+    Machine m;
+    Device d;
+    int bell = eventfd(0, EFD_NONBLOCK);
+    std::atomic<bool> stop{false};
+    std::atomic<int> moves{0};
+    uint64_t seen = 0, written = 0;
+
+    ASSERT_EQ(memory_region_init_io(&d.mr, &device_ops, "device", 0x2000), 0);
+    ASSERT_EQ(memory_region_add_eventfd(&d.mr, 0x1000, 4, false, 0, bell), 0);
+    ASSERT_EQ(memory_region_add_subregion(&m.root, 0xd0000000, &d.mr), 0);
+    /* A window of the device that grows and shrinks: the doorbell stays visible, the range around it changes. */
+    std::thread mover([&] {
+        while (!stop) {
+            EXPECT_EQ(memory_region_set_size(&d.mr, moves++ % 2 ? 0x2000 : 0x1800), 0);
+        }
+    });
+    while (written < 20000 || moves < 20) {
+        m.run(0, {{OP_SERIES, 0xd0001000, 0, 500}});
+        written += 500;
+        seen += kicks(bell);
+    }
+    stop = true;
+    mover.join();
+    EXPECT_EQ(seen + kicks(bell) + d.writes, written);
+    EXPECT_EQ(d.writes, 0u);
+    ASSERT_EQ(memory_region_del_subregion(&m.root, &d.mr), 0);
+    close(bell);
+    end(&d.mr);
 }
 
 TEST(KvmGuest, AKickEndsTheRun)

@@ -14,6 +14,7 @@
  *   - a change that would take more slots than there are is refused before anything has happened;
  *   - memory that is replaced where a guest may be using it (a slot must shrink, or become read-only: KVM can do neither
  *     in place) is replaced while no vCPU is in the guest. No other change stops a vCPU;
+ *   - an ioeventfd is kicked by the kernel, without an exit, or after one by dispatch: the guest cannot tell;
  *   - a slot that the kernel refuses after publication is asked for again by the next change, or flatview_kvm_retry().
  *     One that it refuses to take away keeps vCPUs out of the guest until it is gone.
  */
@@ -94,6 +95,8 @@ typedef struct FlatviewKvmStats {
     uint64_t stuck;            /* now: not wanted, but not given back by the kernel; no vCPU runs */
     uint64_t added, removed, reflagged; /* successful KVM_SET_USER_MEMORY_REGION of each kind */
     uint64_t refused_commits;  /* for want of slots */
+    uint64_t eventfds;         /* now: ioeventfds that the kernel kicks */
+    uint64_t eventfds_refused; /* by the kernel: dispatch kicks them */
     uint64_t failures;         /* ioctls that failed */
     int last_error;            /* negative errno of the latest; 0 if none has failed */
     uint64_t stops;            /* how often all vCPUs were held for a replacement */

@@ -28,8 +28,9 @@ struct FlatviewKvmVcpu {
  */
 struct FlatviewKvm {
     FlatviewKvmConfig config;
-    MemoryListener listener;
+    MemoryListener listener, port_listener;
     uint64_t page;
+    bool any_length; /* the kernel knows ioeventfds of any size */
 
     pthread_mutex_t lock; /* the table, the plan and the counts that are no atomics */
     SlotTable table;
@@ -43,6 +44,19 @@ struct FlatviewKvm {
 };
 
 int kvm_ioctl(FlatviewKvm *kvm, int fd, unsigned long request, void *data); /* what ioctl() returns, or a negative errno */
+
+static inline FlatviewKvm *listener_kvm(MemoryListener *listener)
+{
+    return (FlatviewKvm *)((char *)listener - offsetof(FlatviewKvm, listener));
+}
+
+/* notify.c: part of the listener for memory, and one for ports. */
+void notify_memory_add(MemoryListener *listener, const MemoryRegionSection *section, bool match_data, uint64_t data,
+                       int fd);
+void notify_memory_del(MemoryListener *listener, const MemoryRegionSection *section, bool match_data, uint64_t data,
+                       int fd);
+int notify_start(FlatviewKvm *kvm); /* before the listener for memory is registered */
+int notify_stop(FlatviewKvm *kvm);
 
 /* vcpu.c */
 void vcpu_ready(GateMember *member); /* of the gate: immediate_exit, and the signal that ends KVM_RUN */

@@ -165,11 +165,6 @@ static const SlotRules rules = {
     .max_bytes = UINT64_C(1) << 42, /* KVM takes 2^31 - 1 pages */
 };
 
-static FlatviewKvm *listener_kvm(MemoryListener *listener)
-{
-    return (FlatviewKvm *)((char *)listener - offsetof(FlatviewKvm, listener));
-}
-
 static int kvm_prepare(MemoryListener *listener, const MemoryDelta *delta)
 {
     FlatviewKvm *kvm = listener_kvm(listener);
@@ -308,6 +303,8 @@ int flatview_kvm_new(const FlatviewKvmConfig *config, FlatviewKvm **ret_kvm)
         .span_del = kvm_span_del,
         .span_add = kvm_span_add,
         .commit = kvm_commit,
+        .eventfd_add = notify_memory_add,
+        .eventfd_del = notify_memory_del,
     };
     pthread_mutex_init(&kvm->lock, NULL);
     gate_init(&kvm->gate, vcpu_ready, vcpu_push);
@@ -319,7 +316,13 @@ int flatview_kvm_new(const FlatviewKvmConfig *config, FlatviewKvm **ret_kvm)
         err = slots_init(&kvm->table, (uint32_t)kvm->stats.max_slots);
     }
     if (err == 0) {
+        err = notify_start(kvm);
+    }
+    if (err == 0) {
         err = memory_listener_register(&kvm->listener, config->memory);
+        if (err < 0) {
+            notify_stop(kvm);
+        }
     }
     if (err < 0) {
         kvm_discard(kvm);
@@ -338,6 +341,7 @@ int flatview_kvm_free(FlatviewKvm *kvm)
     }
     err = memory_listener_unregister(&kvm->listener);
     if (err == 0) {
+        notify_stop(kvm); /* what could refuse it has just agreed */
         memory_unstick(kvm);
         kvm_discard(kvm);
     }
