@@ -22,6 +22,7 @@
 #include <flatview/memory_dirty.h>
 #include <flatview/memory_iommu.h>
 #include <flatview/memory_ram.h>
+#include <flatview/memory_query.h>
 #include <flatview/memory_stats.h>
 #include <flatview/memory_text.h>
 

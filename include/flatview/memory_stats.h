@@ -15,6 +15,11 @@ typedef struct MemoryStats {
     uint64_t address_spaces; /* a count */
     uint64_t views;          /* distinct current views; a count */
     uint64_t listeners;      /* a count */
+    uint64_t iommu_notifiers; /* registered; a count */
+    uint64_t eventfds;       /* files of ioeventfds, duplicated and not yet closed; a count */
+    uint64_t mappings;       /* made by address_space_map() and its kin, not yet ended; a count */
+    uint64_t ram_blocks;     /* of regions not yet destroyed; a count */
+    uint64_t ram_bytes;      /* of those: host memory behind regions, the guest's as well as the caller's */
     uint64_t generation;     /* of the newest view */
     uint64_t commits;        /* outermost commits that published; a count */
     uint64_t refused;        /* outermost commits that failed; a count */

@@ -20,6 +20,13 @@
 #include "publish/space.h"
 #include "topology/release.h"
 
+static uint64_t live_mappings; /* atomic */
+
+uint64_t dma_mappings_live(void)
+{
+    return __atomic_load_n(&live_mappings, __ATOMIC_RELAXED);
+}
+
 static bool is_ram(const ReachPiece *piece, uint32_t direction)
 {
     return (!(direction & MEMORY_MAP_READ) || range_is_direct(piece->range, false)) &&
@@ -274,6 +281,7 @@ static int finish(MemoryMapping *m, int err)
         let_go(m);
         return err;
     }
+    __atomic_add_fetch(&live_mappings, 1, __ATOMIC_RELAXED);
     __atomic_store_n(&m->live, 1, __ATOMIC_RELEASE);
     return 0;
 }
@@ -326,5 +334,6 @@ MemTxResult dma_unmap(MemoryMapping *mapping, hwaddr access_len)
         result = copies_rw(mapping, access_len, true);
     }
     let_go(mapping);
+    __atomic_sub_fetch(&live_mappings, 1, __ATOMIC_RELAXED);
     return result;
 }

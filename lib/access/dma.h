@@ -23,4 +23,6 @@ int dma_map_prefix(AddressSpace *as, hwaddr addr, hwaddr len, uint32_t direction
 /* As address_space_unmap_sg(), for a mapping that the caller has made not live: how the write back went. */
 MemTxResult dma_unmap(MemoryMapping *mapping, hwaddr access_len);
 
+uint64_t dma_mappings_live(void); /* any thread */
+
 #endif

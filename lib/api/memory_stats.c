@@ -6,25 +6,36 @@
 
 #include <flatview/memory_stats.h>
 
+#include "access/dma.h"
 #include "base/mem.h"
 #include "base/retire.h"
 #include "publish/deliver.h"
 #include "publish/transaction.h"
 #include "topology/calls.h"
+#include "topology/eventfd_file.h"
+#include "topology/iommu.h"
+#include "topology/ram_index.h"
 #include "topology/release.h"
 
 void memory_get_stats(MemoryStats *ret_stats)
 {
     RetireStats retire;
+    RamIndexStats ram;
     TxnStats txns;
 
     retire_get_stats(&retire);
+    ram_index_get_stats(&ram);
     txn_get_stats(&txns);
     *ret_stats = (MemoryStats){
         .regions = region_live_count(),
         .address_spaces = __atomic_load_n(&all_spaces.count, __ATOMIC_RELAXED),
         .views = cell_live_count(),
         .listeners = listener_live_count(),
+        .iommu_notifiers = iommu_notifiers_live(),
+        .eventfds = eventfd_files_live(),
+        .mappings = dma_mappings_live(),
+        .ram_blocks = ram.blocks,
+        .ram_bytes = ram.bytes,
         .generation = generation_newest(),
         .commits = txns.commits,
         .refused = txns.refused,

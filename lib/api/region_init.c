@@ -20,6 +20,7 @@
 #include "topology/dirty_log.h"
 #include "topology/iommu.h"
 #include "topology/ram_block.h"
+#include "topology/ram_index.h"
 #include "topology/region.h"
 
 /* The library's copy of a name; none is needed for "". */
@@ -131,6 +132,7 @@ static int init_with_block(MemoryRegion *mr, MemoryRegionKind kind, const Memory
         mr->block = block;
         mr->host = block->host;
         dirty_log_join_end(block, mr);
+        ram_index_add(block, mr);
     }
     return 0;
 }

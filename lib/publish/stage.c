@@ -210,11 +210,16 @@ int stage_all(void)
     return 0;
 }
 
-const FlatRange *stage_find(const Space *space, hwaddr addr)
+const ViewNode *stage_root(const Space *space)
 {
     const ViewCell *cell = space->cell;
 
-    return view_find(cell->editing ? cell->edit.root : cell->current ? cell->current->root : NULL, addr);
+    return cell->editing ? cell->edit.root : cell->current ? cell->current->root : NULL;
+}
+
+const FlatRange *stage_find(const Space *space, hwaddr addr)
+{
+    return view_find(stage_root(space), addr);
 }
 
 void stage_forget(void)

@@ -11,6 +11,9 @@
    tree is as it was and what could not be staged stays pending. 0, -ENOMEM, -E2BIG. */
 int stage_all(void);
 
+/* The tree that the space will have, after stage_all(); outside transactions the one that it has. */
+const ViewNode *stage_root(const Space *space);
+
 /* What the space will have at addr, after stage_all(). */
 const FlatRange *stage_find(const Space *space, hwaddr addr);
 

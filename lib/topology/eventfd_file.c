@@ -15,6 +15,13 @@
 
 #include "base/mem.h"
 
+static uint64_t live_files; /* atomic */
+
+uint64_t eventfd_files_live(void)
+{
+    return __atomic_load_n(&live_files, __ATOMIC_RELAXED);
+}
+
 static void file_free(RetireHead *head)
 {
     eventfd_file_free(container_of(head, EventfdFile, object.retire));
@@ -35,6 +42,7 @@ int eventfd_file_new(int fd, EventfdFile **ret_file)
         mem_free(file, sizeof(*file));
         return err;
     }
+    __atomic_add_fetch(&live_files, 1, __ATOMIC_RELAXED);
     flags = fcntl(file->fd, F_GETFL);
     file->may_block = flags >= 0 && !(flags & O_NONBLOCK);
     if (flags >= 0 && (flags & O_ACCMODE) == O_RDONLY) {
@@ -47,6 +55,7 @@ int eventfd_file_new(int fd, EventfdFile **ret_file)
 
 void eventfd_file_free(EventfdFile *file)
 {
+    __atomic_sub_fetch(&live_files, 1, __ATOMIC_RELAXED);
     close(file->fd);
     mem_free(file, sizeof(*file));
 }

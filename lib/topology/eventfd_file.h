@@ -25,6 +25,8 @@ void eventfd_file_free(EventfdFile *file); /* one that nobody else has seen */
    False if the file takes no writes. */
 bool eventfd_file_kick(const EventfdFile *file);
 
+uint64_t eventfd_files_live(void); /* retired ones included; any thread */
+
 static inline EventfdFile *eventfd_file_of(const PlaneItem *item)
 {
     return container_of(item->object, EventfdFile, object);

@@ -29,6 +29,13 @@ typedef struct DirtyLog {
     struct RamBlock *logged_next, **logged_pprev; /* NULL pprev: not in the list of logged ones */
 } DirtyLog;
 
+/* Its place among all blocks: ram_index.h. */
+typedef struct RamNode {
+    MemoryRegion *mr; /* NULL: not there */
+    uintptr_t first, last, reach;
+    struct RamNode *left, *right;
+} RamNode;
+
 typedef struct RamBlock {
     uint8_t *host;
     uint64_t size;   /* bytes usable; mapped size is rounded up to pages */
@@ -40,6 +47,7 @@ typedef struct RamBlock {
     void (*resized)(MemoryRegion *mr, uint64_t size);
     DirtyLog dirty;
     uint64_t fd_offset; /* of the first byte */
+    RamNode node;
 } RamBlock;
 
 /* Bytes that a region may show. Any thread. */

@@ -17,6 +17,7 @@
 #include "topology/iommu.h"
 #include "topology/plane_set.h"
 #include "topology/ram_block.h"
+#include "topology/ram_index.h"
 #include "topology/ram_window.h"
 #include "topology/region.h"
 
@@ -216,6 +217,7 @@ int region_adopt(MemoryRegion *mr)
     if (block) {
         last->block = block;
         dirty_log_join_end(block, last);
+        ram_index_add(block, last);
     }
     for (;; mr = mr->alias) {
         if (mr->kind == MEMORY_KIND_IO) {

@@ -9,6 +9,8 @@
  */
 #include "topology/release.h"
 
+#include "topology/ram_index.h"
+
 static void release(RetireHead *head)
 {
     MemoryRegion *mr = container_of(head, MemoryRegion, retire.head);
@@ -24,6 +26,7 @@ static void release(RetireHead *head)
 void region_retire(MemoryRegion *mr)
 {
     mr->state = REGION_STATE_DEAD;
+    ram_index_remove(mr->block); /* what is dead must be unfindable before its grace period begins */
     /* A region that no view ever showed has an empty interval: a grace period is all it waits for. */
     mr->retire.head = (RetireHead){
         .free = release, .birth = mr->first_gen, .death = mr->last_gen, .bytes = sizeof(*mr), .kind = RETIRE_COUNTED};

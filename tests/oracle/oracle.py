@@ -9,8 +9,10 @@
   flat         `flatview flat X.topo` is X.flat
   roundtrip    `flatview tree` of the text of `info mtree`, with and without -o -D, is that text
   teeth        a map with one recorded fact changed is found wrong, whatever the fact
+  info         `flatview info --json` is JSON and counts what the file has, whatever its names are
   hostile      maps that are well-formed but cannot be built end in status 2 with a cause, soon and in little memory
 """
+import json
 import os
 import re
 import subprocess
@@ -238,6 +240,56 @@ def part_hostile(tap, flatview):
                 wanted = want if isinstance(want, tuple) else (want,)
                 told = err.startswith(path + cause) and err.count('\n') == 1 if status else not err
                 tap.case(f'{command}: {what}', [] if status in wanted and told else [f'status {status}', err[-2000:]])
+
+
+def counted(stem):
+    """From the file itself: regions, how many are disabled, are an alias, and for each space its name and the ranges it has."""
+    regions, spaces, sizes = [], [], {}
+    for line in read(stem, '.topo').splitlines():
+        field = line.split(' ')
+        if field[0] == 'region':
+            regions.append((field[6], field[7]))
+        elif field[0] == 'as':
+            spaces.append((' '.join(field[4:]), field[3]))
+        elif field[0] == 'view':
+            sizes[field[1]] = int(field[3])
+    return {'total': len(regions), 'disabled': sum('e' not in flags for flags, _ in regions),
+            'alias': sum(target != '-' for _, target in regions),
+            'iommu': sum('i' in flags for flags, _ in regions)}, sorted((name, sizes[view]) for name, view in spaces)
+
+
+def part_info(tap, flatview):
+    for stem in stems('.topo'):
+        status, out, err = run(flatview, 'info', '--json', stem + '.topo')
+        try:
+            info = json.loads(out)
+        except ValueError as error:
+            tap.case(stem, [str(error), f'status {status}', err[-400:]])
+            continue
+        regions, spaces = counted(stem)
+        seen = sorted((name, view['ranges']) for view in info['views'] for name in view['spaces'])
+        library = info['library']
+        wrong = [f'{what}: {info["regions"][what]}, in the file {n}' for what, n in regions.items()
+                 if info['regions'][what] != n]
+        wrong += [] if seen == spaces else [f'ranges by space: {seen}', f'in the file: {spaces}']
+        wrong += [] if (library['regions'], library['address_spaces']) == (regions['total'], len(spaces)) else [str(library)]
+        tap.case(stem, wrong if status == 0 else [f'status {status}', err[-400:]])
+    names = ['"', '\\', 'a b', '\xe4\xf6', '\u20ac \U0001f600']
+    broken = b'\xff\xc0\x80\xed\xa0\x80\xf4\x90\x80\x80\xe2\x82'
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'names.topo').encode()
+        with open(path, 'wb') as file:
+            file.write(b'# memtopo 1\nregion 1 - 0 1000 0 et----o--- - 0 0 r\n')
+            for number, name in enumerate([name.encode() for name in names] + [broken]):
+                file.write(b'as %d 1 - %s\n' % (number, name))
+        status, out, err = run(flatview, 'info', '--json', path)
+        got = json.loads(out)['views'][0]['spaces'] if status == 0 else [err]
+        tap.case('names of all sorts', [] if got[:-1] == names and set(got[-1]) == {'\ufffd'} else [str(got)])
+    status, out, _ = run(flatview, 'info', 'x86_64/x-remote.topo')
+    tap.case('as text', [] if status == 0 and out.startswith('regions: 3, 0 of them disabled; 2 container, 1 io,')
+             else [f'status {status}', out])
+    status, out, err = run(flatview, 'info', '--json', '/nonexistent')
+    tap.case('no such file', [] if status == 2 and err.startswith('/nonexistent: ') and not out else [out, err])
 
 
 def main():

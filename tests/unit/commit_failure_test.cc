@@ -403,6 +403,19 @@ TEST_F(CommitFailure, MemoryOfADevice)
     ASSERT_EQ(0, memory_region_quiesce(&mr));
 }
 
+TEST_F(CommitFailure, ASearchForAddresses)
+{
+    auto count = [](AddressSpace *, const MemoryRegionSection *, void *arg) { return ++*static_cast<int *>(arg), 0; };
+    int found = 0;
+
+    mem_shim_fail_nth(1, true);
+    EXPECT_EQ(-ENOMEM, memory_region_for_each_address(&many[3].mr, 0, 1, count, &found));
+    mem_shim_fail_nth(0, false);
+    EXPECT_EQ(0, found);
+    EXPECT_EQ(0, memory_region_for_each_address(&many[3].mr, 0, 1, count, &found));
+    EXPECT_EQ(2, found);
+}
+
 TEST_F(CommitFailure, AttributesOfCalls)
 {
     static MemoryLock lock = {nullptr, [](MemoryLock *) { return true; }, [](MemoryLock *) {}};
