@@ -5,7 +5,8 @@
  *   release   from the return of memory_region_destroy() to the release function: on the library's worker, which lets a
  *             grace period pass and sleeps between its rounds
  *   quiesce   the same, waited for by the writer: it lets a grace period pass itself
- *   stalled   a reader stays in one section while a writer goes on: what is retired meets the limit, and the writer waits
+ *   over time  bytes retired and not yet freed, beside a writer without pause: with a reader that does nothing, one that loads
+ *              without pause, and one that stays in one section, so that what is retired meets the limit and the writer waits
  */
 #include "bench.h"
 #include "maps.h"
@@ -17,6 +18,9 @@ static int wanted = IDLE;  /* atomic */
 static int reached = IDLE; /* atomic: what the reader is doing */
 static uint64_t loads;     /* atomic */
 static Map *map;
+
+#define LIMIT_SMALL (1u << 20) /* ascending: the most ever retired is one figure for the whole process */
+#define LIMIT_LARGE (8u << 20)
 
 static void nap(uint64_t ns)
 {
@@ -36,7 +40,7 @@ static void *reader(void *arg)
     while ((what = __atomic_load_n(&wanted, __ATOMIC_ACQUIRE)) != STOP) {
         __atomic_store_n(&reached, what, __ATOMIC_RELEASE);
         if (what == BUSY) {
-            uint64_t i = bench_random(&state) % map->n;
+            uint64_t i = 1 + bench_random(&state) % (map->n - 1); /* 0 is the writer's */
             uint32_t value;
 
             bench_check(address_space_ldl_le(&map->as, map_addr(i), MEMTXATTRS_UNSPECIFIED, &value) == MEMTX_OK);
@@ -118,47 +122,67 @@ static void *writer(void *arg)
     return NULL;
 }
 
-/* While the reader stays inside, and after it has left. */
-static void stalled(uint64_t limit, uint64_t ns)
+/* What was retired before is gone, nearly. */
+static void calm(void)
 {
-    MemoryStats before, inside, after;
-    const char *params;
-    uint64_t begin_inside;
+    MemoryStats stats;
+
+    do {
+        bench_check(memory_reclaim() == 0);
+        memory_get_stats(&stats);
+    } while (stats.retired_bytes > 100000);
+}
+
+/*
+ * A writer without pause, and a reader that does this. What is retired and not yet freed is looked at every few
+ * milliseconds: the series, and each look. One that is inside leaves when two thirds are over.
+ */
+static void over_time(int what, const char *readers, uint64_t limit, unsigned looks)
+{
+    const uint64_t pause = 4000000;
+    const char *params = bench_text("\"op\": \"over time\", \"reader\": \"%s\", \"limit\": %llu", readers,
+                                    (unsigned long long)limit);
+    Series inside = {0}, outside = {0};
+    uint64_t begin, commits_before;
+    MemoryStats stats;
     pthread_t thread;
+    unsigned k;
 
     bench_check(memory_set_reclaim_limit(limit, MEMORY_RECLAIM_WAIT) == 0);
-    while (memory_reclaim() == 0) {
-        memory_get_stats(&before);
-        if (before.retired_bytes < 100000) {
-            break;
-        }
-    }
-    ask(INSIDE);
-    memory_get_stats(&before);
-    go_on = true;
-    begin_inside = __atomic_load_n(&commits, __ATOMIC_RELAXED);
-    bench_check(pthread_create(&thread, NULL, writer, NULL) == 0);
-    nap(ns);
-    memory_get_stats(&inside);
-    begin_inside = __atomic_load_n(&commits, __ATOMIC_RELAXED) - begin_inside;
     ask(IDLE);
-    nap(ns / 2);
+    calm();
+    ask(what);
+    commits_before = __atomic_load_n(&commits, __ATOMIC_RELAXED);
+    go_on = true;
+    begin = bench_now();
+    bench_check(pthread_create(&thread, NULL, writer, NULL) == 0);
+    for (k = 0; k < looks; k++) {
+        nap(pause);
+        if (what == INSIDE && k == looks * 2 / 3) {
+            bench_emit_one("flatview", params, "commits, reader inside", "commits",
+                           (double)(__atomic_load_n(&commits, __ATOMIC_RELAXED) - commits_before));
+            ask(IDLE);
+        }
+        memory_get_stats(&stats);
+        series_add(what == INSIDE && k >= looks * 2 / 3 ? &outside : &inside, (double)stats.retired_bytes);
+        bench_emit_one("flatview", bench_text("%s, \"ms\": %.1f", params, (double)(bench_now() - begin) / 1e6),
+                       "retired at", "bytes", (double)stats.retired_bytes);
+    }
     go_on = false;
     pthread_join(thread, NULL);
-    memory_get_stats(&after);
-    bench_check(begin_inside > 0 && after.commits - before.commits > begin_inside);
-    params = bench_text("\"op\": \"stalled\", \"limit\": %llu", (unsigned long long)limit);
-    bench_emit_one("flatview", params, "retired, reader inside", "bytes", (double)inside.retired_bytes);
-    bench_emit_one("flatview", params, "commits, reader inside", "commits", (double)begin_inside);
-    bench_emit_one("flatview", params, "commits, reader gone", "commits",
-                   (double)(after.commits - before.commits - begin_inside));
-    bench_emit_one("flatview", params, "retired, all the time", "bytes", (double)after.retired_peak);
+    bench_check(__atomic_load_n(&commits, __ATOMIC_RELAXED) - commits_before > 0);
+    memory_get_stats(&stats);
+    bench_emit("flatview", params, what == INSIDE ? "retired, reader inside" : "retired", "bytes", &inside);
+    bench_emit("flatview", params, "retired, reader gone", "bytes", &outside);
+    bench_emit_one("flatview", params, "commits", "commits/s",
+                   (double)(__atomic_load_n(&commits, __ATOMIC_RELAXED) - commits_before) * 1e9 / (double)(bench_now() - begin));
+    bench_emit_one("flatview", params, "retired, most ever", "bytes", (double)stats.retired_peak);
 }
 
 int main(int argc, char **argv)
 {
     pthread_t thread;
-    unsigned times;
+    unsigned times, looks;
 
     bench_init(argc, argv, "reclaim");
     if (bench_options.count) {
@@ -168,8 +192,13 @@ int main(int argc, char **argv)
     map = map_new(256, false);
     times = bench_options.quick ? 12 : 40;
     bench_check(pthread_create(&thread, NULL, reader, NULL) == 0);
-    stalled(1u << 20, bench_options.quick ? 100000000 : 300000000);
-    stalled(8u << 20, bench_options.quick ? 100000000 : 300000000);
+    looks = bench_options.quick ? 30 : 90;
+    over_time(IDLE, "idle", LIMIT_SMALL, looks);
+    over_time(BUSY, "busy", LIMIT_SMALL, looks);
+    over_time(INSIDE, "inside", LIMIT_SMALL, looks);
+    over_time(IDLE, "idle", LIMIT_LARGE, looks);
+    over_time(BUSY, "busy", LIMIT_LARGE, looks);
+    over_time(INSIDE, "inside", LIMIT_LARGE, looks);
     ask(IDLE);
     removals("idle", times, false);
     removals("idle", times, true);

@@ -14,6 +14,9 @@ import subprocess
 import sys
 import tempfile
 
+import page
+import plots
+import tables
 from against import TOLERANCE, compare, write_baseline
 from tables import print_tables
 from targets import WORSE, judge, print_targets, unclear_scenarios
@@ -121,7 +124,7 @@ def main():
     names = [n for n in options.names if n in COUNTED] if options.instructions else options.names
     results, progress = {}, Progress()
     wanted = names
-    for attempt in range(1 if options.instructions else RUNS):
+    for _ in range(1 if options.instructions else 2 if options.quick else RUNS):
         for name in wanted:
             for program in PROGRAMS.get(name, [name]):
                 for line in run_program(options, program, progress):
@@ -138,7 +141,12 @@ def main():
     print_tables(results.values())
     targets = judge(results.values())
     print_targets(targets)
-    print(f'\nAll figures: {path}')
+    progress.say('drawing')
+    pictures = plots.draw(results.values(), os.path.join(options.build, 'plots'))
+    progress.done()
+    page.write(os.path.join(options.build, 'report.html'), pictures, tables.printed)
+    print(f'\nAll figures: {path}; tables and ' + ('no pictures, for there is no gnuplot' if pictures is None else
+          f'{len(pictures)} pictures') + f": {os.path.join(options.build, 'report.html')}")
     status = 1 if any(row[3] == WORSE for row in targets) else 0
     if options.against and not compare(results.values(), options.against, options.tolerance):
         status = 1

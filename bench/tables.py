@@ -7,6 +7,8 @@ import os
 # Scenario: which parameter (or 'subject') makes the columns, per metric. Rows are all other parameters.
 COLUMNS = {'publish': 'n', 'machine': 'map', 'populate': 'n', 'dispatch': 'subject', 'access': 'subject', 'find': 'subject',
            'memory': 'subject', 'flavour': 'subject'}
+POINTS = ('p50', 'p99', 'p99.9', 'max')
+SAMPLES = ('retired at',)       # for plots
 BEST = ('time', 'cpu time')        # noise only adds to these: the best batch is shown; of all others the median
 
 
@@ -24,7 +26,11 @@ def shown(line):
     return line['min'] if line['metric'] in BEST else line['median']
 
 
+printed = []    # what print_table() has printed, for the page
+
+
 def print_table(title, header, rows):
+    printed.append((title, header, rows))
     widths = [max(len(r[i]) for r in [header] + rows) for i in range(len(header))]
     print(f'\n{title}')
     for row in [header, ['-' * w for w in widths]] + rows:
@@ -72,6 +78,27 @@ def print_list(scenario, lines):
     print_table(scenario, ['case', 'what', 'min', 'median', 'max', 'reps', 'unit'], rows)
 
 
+def print_scale(lines):
+    """One row a case: what each side did, and how long single operations took."""
+    columns = ['readers'] + [f'read latency {p}' for p in POINTS] + ['writers'] + [f'commit latency {p}' for p in POINTS]
+    cases, rest = collections.OrderedDict(), []
+    for line in lines:
+        if line['metric'] in columns:
+            cases.setdefault((line['subject'], *line['params'].items()), {})[line['metric']] = line['median']
+        else:
+            rest.append(line)
+    rows = []
+    for (subject, *params), cells in cases.items():
+        p = dict(params)
+        rate = p['commits'] if p['commits'] > 0 else 'unbounded' if p['writers'] else '-'
+        rows.append([f"{subject}, {p['kind']}, {p['region']}", str(p['readers']), str(p['writers']), str(rate),
+                     'yes' if p.get('crowded') else ''] + [number(cells.get(c)) for c in columns])
+    print_table('scale: loads/us of all readers, commits/s of all writers, latencies in ns (medians of windows)',
+                ['case', 'readers', 'writers', 'commits/s wanted', 'crowded', 'loads/us', *POINTS, 'commits/s', *POINTS], rows)
+    if rest:
+        print_list('scale: the rest', rest)
+
+
 def print_maps(lines):
     """One line a capture would be hundreds: the spread over them, and the ends of it by name."""
     kinds = collections.OrderedDict()
@@ -85,6 +112,9 @@ def print_maps(lines):
     print_table('maps: over all captures', ['what', 'unit', 'captures', 'least', 'median', 'most', 'the most is'], rows)
 
 
+SPECIAL = {'scale': print_scale, 'maps': print_maps}
+
+
 def print_tables(results):
     print(f'{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}. Ratios count, between figures of one run; '
           'instructions are exact.')
@@ -92,8 +122,9 @@ def print_tables(results):
     for line in results:
         groups.setdefault(line['scenario'], []).append(line)
     for scenario, lines in groups.items():
-        if scenario == 'maps':
-            print_maps(lines)
+        lines = [line for line in lines if line['metric'] not in SAMPLES]
+        if scenario in SPECIAL:
+            SPECIAL[scenario](lines)
             continue
         if scenario not in COLUMNS:
             print_list(scenario, lines)

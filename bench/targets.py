@@ -121,6 +121,15 @@ def bounded(scenario, metric, limit_metric):
     return value
 
 
+def bounded_by_reader(reader):
+    """The most that was seen retired beside such a reader, of the limit, over the limits that were set."""
+    def value(results):
+        seen = [l['max'] / l['params']['limit'] for l in results
+                if l['scenario'] == 'reclaim' and l['metric'] == 'retired, most ever' and l['params']['reader'] == reader]
+        return seen and (max(seen),) * 2
+    return value
+
+
 def stood_still(results):
     found = [l for l in results if l['metric'].startswith('windows in which')]
     return found and (sum(l['max'] for l in found),) * 2
@@ -173,6 +182,9 @@ def scale_targets():
     yield Target('windows in which a reader stood still beside an unbounded writer', 'scale', ('<=', 0), stood_still)
     yield Target('most ever retired beside unbounded writers, of the limit', 'scale', ('<=', 1.01),
                  bounded('scale', 'retired_peak', 'reclaim limit'))
+    for reader in ('idle', 'busy', 'inside'):
+        yield Target(f'most ever retired beside an unbounded writer and a reader that is {reader}, of the limit', 'reclaim',
+                     ('<=', 1.01), bounded_by_reader(reader))
 
 
 TARGETS = [*publish_targets(), *dispatch_targets(), *scale_targets()]
