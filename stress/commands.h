@@ -14,6 +14,7 @@ enum { EXIT_OK = 0, EXIT_WRONG = 1, EXIT_UNUSABLE = 2 };
 
 int tree_main(int argc, char **argv);
 int flat_main(int argc, char **argv);
+int events_main(int argc, char **argv);
 int check_main(int argc, char **argv);
 int info_main(int argc, char **argv);
 int replay_main(int argc, char **argv);

@@ -29,6 +29,7 @@ static int version_main(int argc, char **argv);
 /* .ci/run asks `flatview help` which of these exist, so a name stands first on its line. */
 static const struct Command commands[] = {
     { "check", "FILE...", "compare the views of each map with the recorded ones", NULL, check_main },
+    { "events", "[--each] FILE...", "print what listeners are told in the steps of a scenario", NULL, events_main },
     { "flat", "FILE", "print the flat views of a map, as `info mtree -f`", NULL, flat_main },
     { "help", "", "list the commands", NULL, help_main },
     { "info", "[--json] FILE", "count what is in a map, and what it costs", NULL, info_main },
