@@ -183,28 +183,38 @@ static MemTxResult view_rw(DispatchViews *views, hwaddr addr, MemTxAttrs attrs, 
     return result;
 }
 
+/* In a section, which it closes. */
+static __attribute__((noinline)) MemTxResult rw_slow(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, void *buf, hwaddr len,
+                                                     bool is_write)
+{
+    DispatchViews views;
+    MemTxResult result;
+
+    dispatch_views_begin(&views, as);
+    result = view_rw(&views, addr, attrs, buf, len, is_write);
+    reader_exit();
+    return result;
+}
+
 MemTxResult dispatch_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, void *buf, hwaddr len, bool is_write)
 {
-    MemTxResult result = MEMTX_OK;
-    DispatchViews views;
-    ViewCell *cell;
     uint64_t delta;
 
-    reader_enter();
-    cell = space_cell(as);
+    if (__builtin_expect(!reader_try_enter(), 0)) {
+        reader_enter();
+        return rw_slow(as, addr, attrs, buf, len, is_write);
+    }
     /* All of it in memory that this thread used last: a single lookup, so R1 does not ask for the view to be loaded. (No
        bytes are none of this: buf may be NULL.) */
-    if (thread_cache_memory(cell_gen(cell), addr, &delta) && len - 1 < thread_cache.memory.limit - delta &&
+    if (thread_cache_memory(cell_gen(space_cell(as)), addr, &delta) && len - 1 < thread_cache.memory.limit - delta &&
         (!is_write || thread_cache.memory.writable)) {
         uint8_t *host = thread_cache.memory.host + delta;
 
         ram_copy(is_write ? (void *)host : buf, is_write ? buf : (void *)host, len);
-    } else {
-        dispatch_views_begin(&views, as);
-        result = view_rw(&views, addr, attrs, buf, len, is_write);
+        reader_exit_entered();
+        return MEMTX_OK;
     }
-    reader_exit();
-    return result;
+    return rw_slow(as, addr, attrs, buf, len, is_write);
 }
 
 static void value_put(void *ret_value, unsigned size, uint64_t value)

@@ -113,7 +113,7 @@ const FlatRange *thread_cache_miss(const FlatView *view, hwaddr addr)
             slots_come();
         }
     } else if (!sabotaged(SABOTAGE_STALE_CACHE)) { /* under which nothing freed may be in reach */
-        CacheSlot *slot = thread_cache_slot(addr);
+        CacheSlot *slot = thread_cache_slot(view->page_mask, addr);
 
         slot->gen = view->gen;
         slot->range = (uintptr_t)range | asks;
@@ -130,6 +130,6 @@ const FlatRange *thread_cache_find(const FlatView *view, hwaddr addr)
         addr - thread_cache.memory.first <= thread_cache.memory.limit + 7) {
         return thread_cache.memory.range;
     }
-    range = thread_cache_page(view->gen, addr, &asks);
+    range = thread_cache_page(view->gen, view->page_mask, addr, &asks);
     return range ? range : thread_cache_miss(view, addr);
 }

@@ -18,7 +18,7 @@
  * alternate between memory and a device's registers (a driver's loop does little else), and memory, asked first, pays
  * nothing for the second.
  *
- * Behind them is a table of slots for pages, each a generation and a pointer. A slot does not say which addresses it is
+ * Behind them is a table of slots for pages (or single ports: FlatView.page_mask), each a generation and a pointer. A slot does not say which addresses it is
  * for: the range does, whose line the access needs anyway. It may be read because the generation is compared first, and it
  * decides, so that neither pages that share a slot nor ranges that share a page are ever confused: they only miss.
  */
@@ -41,8 +41,8 @@ typedef struct CacheSlot {
 
 /*
  * Slots for the pages of a thread. Of their 64 KiB only what is used takes room in memory and caches. With a quarter of them,
- * 4,096 busy pages cost four times as much when hot and as much when cold; up to 256 pages it makes no difference. The
- * 4 KiB of a slot are those of the smallest BAR with a page of its own.
+ * loads from 4,096 busy pages take four times as long when hot, and no less when cold; up to 256 pages it makes no
+ * difference.
  *
  * The multiplication adds the groups of CACHE_BITS bits of the page number into the topmost one. So as many pages as there
  * are slots never meet if they lie at any one distance that is a power of two, which is how firmware lays out devices; and
@@ -50,9 +50,8 @@ typedef struct CacheSlot {
  */
 #define CACHE_BITS 12
 #define CACHE_SLOTS (1u << CACHE_BITS)
-#define CACHE_PAGE_BITS 12
 #define CACHE_GROUPS UINT64_C(0x0010010010010010) /* a bit for each group, CACHE_BITS apart */
-_Static_assert((CACHE_GROUPS << CACHE_PAGE_BITS) >> (64 - CACHE_BITS) == 1, "bit 0 of the page number is bit 0 of the slot's");
+_Static_assert((CACHE_GROUPS << VIEW_PAGE_BITS) >> (64 - CACHE_BITS) == 1, "bit 0 of the page number is bit 0 of the slot's");
 
 typedef struct ThreadCache {
     /* a range of 8 bytes or more that is FLAT_DIRECT_READ and not FLAT_EXACT */
@@ -120,17 +119,15 @@ static inline bool thread_cache_device(uint64_t now, hwaddr addr)
            __builtin_expect(addr - thread_cache.device.first <= thread_cache.device.span, 1);
 }
 
-static inline CacheSlot *thread_cache_slot(hwaddr addr)
+static inline CacheSlot *thread_cache_slot(hwaddr page_mask, hwaddr addr)
 {
-    const hwaddr page = addr & -(UINT64_C(1) << CACHE_PAGE_BITS);
-
-    return &thread_cache.memory.slots[(page * CACHE_GROUPS) >> (64 - CACHE_BITS)];
+    return &thread_cache.memory.slots[((addr & page_mask) * CACHE_GROUPS) >> (64 - CACHE_BITS)];
 }
 
-/* The range that holds addr in the view of generation now, if a slot knows it, else NULL; and what must be asked. */
-static inline const FlatRange *thread_cache_page(uint64_t now, hwaddr addr, unsigned *ret_asks)
+/* The range that holds addr in the view of generation now, which goes by pages of that size, if a slot knows it, else NULL; and what must be asked. */
+static inline const FlatRange *thread_cache_page(uint64_t now, hwaddr page_mask, hwaddr addr, unsigned *ret_asks)
 {
-    const CacheSlot *slot = thread_cache_slot(addr);
+    const CacheSlot *slot = thread_cache_slot(page_mask, addr);
     const FlatRange *range = (const FlatRange *)(slot->range & -(uintptr_t)sizeof(FlatRange));
 
     *ret_asks = (unsigned)(slot->range & (CACHE_ASK_LOAD | CACHE_ASK_STORE));

@@ -66,7 +66,7 @@ MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, vo
     { \
         unsigned asks; \
         uint64_t value; \
-        const FlatRange *range = thread_cache_page(now, addr, &asks); \
+        const FlatRange *range = thread_cache_page(now, cell_page_mask(space_cell(as)), addr, &asks); \
 \
         if (__builtin_expect(!range, 0)) { \
             return name##_any(as, addr, attrs, ret_val); \
@@ -123,7 +123,7 @@ MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, vo
     STEP name##_page(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, type val, uint64_t now) \
     { \
         unsigned asks; \
-        const FlatRange *range = thread_cache_page(now, addr, &asks); \
+        const FlatRange *range = thread_cache_page(now, cell_page_mask(space_cell(as)), addr, &asks); \
 \
         if (__builtin_expect(!range, 0)) { \
             return name##_any(as, addr, attrs, val); \

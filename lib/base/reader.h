@@ -103,6 +103,9 @@ static inline void reader_exit_entered(void)
 
 static inline void reader_enter(void)
 {
+    if (__builtin_expect(reader_try_enter(), 1)) {
+        return;
+    }
     if (__builtin_expect(!reader_registered, 0)) {
         if (reader_register_slow() < 0) {
             __builtin_trap(); /* no memory to register a thread: it may not read. memory_thread_register() asks first */

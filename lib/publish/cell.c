@@ -84,6 +84,7 @@ static FlatView *view_new(ViewCell *cell, const ViewNode *root, size_t n_ranges,
         view->gen = gen;
         view->n_ranges = n_ranges;
         view->root_mr = cell->root;
+        view->page_mask = cell->root->last <= UINT16_MAX ? VIEW_NO_PAGES : VIEW_PAGES;
         if (!cell->root->first_gen) {
             cell->root->first_gen = gen; /* a container is in no range, but flatview_root() reaches it */
         }
@@ -166,6 +167,7 @@ void cell_publish(ViewCell *cell)
 
     lock_assert_held(&topology_lock);
     cell->old_view = cell->current;
+    __atomic_store_n(&cell->page_mask, view->page_mask, __ATOMIC_RELAXED);
     /* The order that cell.h promises: a reader that has seen the new view does not find the old gen. */
     writer_publish(&cell->gen, view->gen);
     writer_publish(&cell->current, view);

@@ -30,6 +30,7 @@ typedef struct ViewCell {
     /* readers' line: written by publication only */
     FlatView *current __attribute__((aligned(64)));
     uint64_t gen;
+    hwaddr page_mask; /* current->page_mask; atomic, relaxed: a hint */
 
     /* writers */
     MemoryRegion *root __attribute__((aligned(64))); /* root->cell is this; NULL for the empty cell */
@@ -76,6 +77,11 @@ static inline FlatView *cell_view(ViewCell *cell)
 static inline uint64_t cell_gen(ViewCell *cell)
 {
     return reader_load(&cell->gen);
+}
+
+static inline hwaddr cell_page_mask(ViewCell *cell)
+{
+    return __atomic_load_n(&cell->page_mask, __ATOMIC_RELAXED);
 }
 
 /* The view of every space whose root shows nothing. Its one version is never replaced. */

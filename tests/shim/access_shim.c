@@ -88,7 +88,7 @@ static FlatView *add_version(ShimSpace *space, const ShimRange *ranges, size_t n
 
         require(view_edit_fill(edit, &range) == 0);
     }
-    *view = (FlatView){ .root = edit->root, .gen = gen, .n_ranges = edit->n_ranges };
+    *view = (FlatView){ .root = edit->root, .gen = gen, .n_ranges = edit->n_ranges, .page_mask = VIEW_PAGES };
     space->views[space->n_versions++] = view;
     return view;
 }
@@ -98,7 +98,7 @@ ShimSpace *shim_space_new(const ShimRange *ranges, size_t n)
     ShimSpace *space = aligned_alloc(64, sizeof(*space));
 
     require(space != NULL);
-    *space = (ShimSpace){ .line = { .refs = 1 } };
+    *space = (ShimSpace){ .cell = { .page_mask = VIEW_PAGES }, .line = { .refs = 1 } };
     shim_space_publish(space, ranges, n);
     space->as.cell = &space->cell;
     return space;
@@ -138,6 +138,11 @@ void shim_space_publish_view(ShimSpace *space)
 uint64_t shim_space_gen(ShimSpace *space)
 {
     return cell_gen(&space->cell);
+}
+
+void shim_space_has_no_pages(ShimSpace *space)
+{
+    space->cell.page_mask = space->views[space->n_versions - 1]->page_mask = VIEW_NO_PAGES;
 }
 
 MemTxResult shim_splitter_read(const ShimRange *range, hwaddr offset, unsigned size, MemTxAttrs attrs,
@@ -185,12 +190,22 @@ bool shim_cache_has_slots(void)
 
 uint64_t shim_cache_slot_gen(hwaddr addr)
 {
-    return thread_cache_slot(addr)->gen;
+    return thread_cache_slot(VIEW_PAGES, addr)->gen;
+}
+
+uint64_t shim_cache_port_gen(hwaddr addr)
+{
+    return thread_cache_slot(VIEW_NO_PAGES, addr)->gen;
+}
+
+bool shim_has_pages(AddressSpace *as)
+{
+    return cell_view(space_cell(as))->page_mask == VIEW_PAGES && cell_page_mask(space_cell(as)) == VIEW_PAGES;
 }
 
 unsigned shim_cache_slot(hwaddr addr)
 {
-    return (unsigned)(thread_cache_slot(addr) - thread_cache.memory.slots);
+    return (unsigned)(thread_cache_slot(VIEW_PAGES, addr) - thread_cache.memory.slots);
 }
 
 const void *shim_cache_slots(void)

@@ -45,6 +45,7 @@ void shim_space_publish(ShimSpace *space, const ShimRange *ranges, size_t n);
 void shim_space_publish_gen(ShimSpace *space, const ShimRange *ranges, size_t n);
 void shim_space_publish_view(ShimSpace *space);
 uint64_t shim_space_gen(ShimSpace *space);
+void shim_space_has_no_pages(ShimSpace *space); /* its current view is remembered port by port */
 
 /* lib/access/splitter.h, with a range in place of a FlatRange. */
 MemTxResult shim_splitter_read(const ShimRange *range, hwaddr offset, unsigned size, MemTxAttrs attrs,
@@ -66,6 +67,8 @@ ShimCacheEntry shim_cache_memory(void);
 ShimCacheEntry shim_cache_device(void);
 bool shim_cache_has_slots(void);
 uint64_t shim_cache_slot_gen(hwaddr addr); /* of the slot of addr's page; 0: empty */
+uint64_t shim_cache_port_gen(hwaddr addr); /* the same where there are no pages */
+bool shim_has_pages(AddressSpace *as);
 unsigned shim_cache_slot(hwaddr addr);     /* which that is */
 const void *shim_cache_slots(void);        /* where they are */
 void shim_cache_clear(void); /* all entries; slots that the thread has, it keeps */

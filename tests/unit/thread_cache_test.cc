@@ -346,35 +346,64 @@ TEST_F(ThreadCacheSlots, PagesThatShareASlotDoNotAnswerForEachOther)
 
 TEST_F(ThreadCacheSlots, RangesThatShareAPageDoNotAnswerForEachOther)
 {
-    MemoryRegion mr[8] = {};
-    std::vector<ShimRange> ranges;
-    uint8_t byte;
-    uint16_t half;
+    for (bool pages : { true, false }) {
+        MemoryRegion mr[8] = {};
+        std::vector<ShimRange> ranges;
+        uint8_t byte;
+        uint16_t half;
 
-    for (unsigned i = 0; i < 8; i++) { // 0x60 to 0x63, 0x70 to 0x73, ...
-        mr[i].order = 0x1111111111111111u * i;
-        ranges.push_back(io(0x60 + 0x10 * i, &mr[i]));
-        ranges[i].last = ranges[i].first + 3;
-    }
-    ranges[1].last = ranges[1].first;    // one byte
-    ranges[2].first++;                   // an odd beginning, and so nothing aligned in the region
-    ShimSpace *space = shim_space_new(ranges.data(), ranges.size());
-    AddressSpace *as = shim_space_as(space);
+        for (unsigned i = 0; i < 8; i++) { // 0x60 to 0x63, 0x70 to 0x73, ...
+            mr[i].order = 0x1111111111111111u * i;
+            ranges.push_back(io(0x60 + 0x10 * i, &mr[i]));
+            ranges[i].last = ranges[i].first + 3;
+        }
+        ranges[1].last = ranges[1].first;    // one byte
+        ranges[2].first++;                   // an odd beginning, and so nothing aligned in the region
+        ShimSpace *space = shim_space_new(ranges.data(), ranges.size());
+        AddressSpace *as = shim_space_as(space);
 
-    for (int turn = 0; turn < 3; turn++) {
-        by_turns(space, { { 0x60, 0 }, { 0x90, 0x33333333 }, { 0xa0, 0x44444444 }, { 0xd0, 0x77777777 } });
-        EXPECT_EQ(address_space_ldub(as, 0x70, kAttrs, &byte), MEMTX_OK);
-        EXPECT_EQ(byte, 0x11);
-        EXPECT_EQ(address_space_ldub(as, 0x71, kAttrs, &byte), MEMTX_DECODE_ERROR);
-        EXPECT_EQ(address_space_lduw_le(as, 0x70, kAttrs, &half), MEMTX_DECODE_ERROR);
-        EXPECT_EQ(address_space_ldub(as, 0x80, kAttrs, &byte), MEMTX_DECODE_ERROR);
-        EXPECT_EQ(address_space_lduw_le(as, 0x81, kAttrs, &half), MEMTX_OK); // offset 0
-        EXPECT_EQ(half, 0x2222);
-        EXPECT_EQ(address_space_lduw_le(as, 0x82, kAttrs, &half), MEMTX_DECODE_ERROR); // offset 1
-        EXPECT_EQ(address_space_lduw_le(as, 0x63, kAttrs, &half), MEMTX_DECODE_ERROR); // the end
-        load(space, 0x64, MEMTX_DECODE_ERROR);
+        if (!pages) {
+            shim_space_has_no_pages(space);
+        }
+        for (int turn = 0; turn < 3; turn++) {
+            by_turns(space, { { 0x60, 0 }, { 0x90, 0x33333333 }, { 0xa0, 0x44444444 }, { 0xd0, 0x77777777 } });
+            EXPECT_EQ(address_space_ldub(as, 0x70, kAttrs, &byte), MEMTX_OK);
+            EXPECT_EQ(byte, 0x11);
+            EXPECT_EQ(address_space_ldub(as, 0x71, kAttrs, &byte), MEMTX_DECODE_ERROR);
+            EXPECT_EQ(address_space_lduw_le(as, 0x70, kAttrs, &half), MEMTX_DECODE_ERROR);
+            EXPECT_EQ(address_space_ldub(as, 0x80, kAttrs, &byte), MEMTX_DECODE_ERROR);
+            EXPECT_EQ(address_space_lduw_le(as, 0x81, kAttrs, &half), MEMTX_OK); // offset 0
+            EXPECT_EQ(half, 0x2222);
+            EXPECT_EQ(address_space_lduw_le(as, 0x82, kAttrs, &half), MEMTX_DECODE_ERROR); // offset 1
+            EXPECT_EQ(address_space_lduw_le(as, 0x63, kAttrs, &half), MEMTX_DECODE_ERROR); // the end
+            load(space, 0x64, MEMTX_DECODE_ERROR);
+        }
+        for (hwaddr port : { 0x60, 0x70, 0x90, 0xa0, 0xd0 }) {
+            EXPECT_EQ(shim_cache_port_gen(port), pages ? 0 : shim_space_gen(space)) << port;
+        }
+        shim_cache_clear();
+        shim_space_free(space);
     }
-    shim_space_free(space);
+}
+
+TEST_F(ThreadCacheSlots, ASpaceOfIoPortsHasNoPages)
+{
+    for (uint64_t size : { UINT64_C(0x10000), UINT64_C(0x10001), UINT64_MAX }) {
+        AddressSpace as;
+        MemoryRegion root;
+
+        ASSERT_EQ(memory_region_init(&root, "root", size), 0);
+        ASSERT_EQ(memory_region_init_io(&one, &answer_ops, "one", 4), 0);
+        ASSERT_EQ(memory_region_add_subregion(&root, 0x60, &one), 0);
+        ASSERT_EQ(address_space_init(&as, &root, "space"), 0);
+        EXPECT_EQ(shim_has_pages(&as), size > 0x10000) << size;
+        ASSERT_EQ(address_space_destroy(&as, nullptr), 0);
+        ASSERT_EQ(memory_region_del_subregion(&root, &one), 0);
+        ASSERT_EQ(memory_region_destroy(&one), 0);
+        ASSERT_EQ(memory_region_destroy(&root), 0);
+        ASSERT_EQ(memory_region_quiesce(&one), 0);
+        ASSERT_EQ(memory_region_quiesce(&root), 0);
+    }
 }
 
 TEST_F(ThreadCacheSlots, EndsOfTheAddressSpace)
