@@ -9,6 +9,7 @@
 #include <flatview/version.h>
 #include <flatview/memory_thread.h>
 #include <flatview/memory_region.h>
+#include <flatview/memory_population.h>
 #include <flatview/memory_ram_device.h>
 #include <flatview/memory_reentrancy.h>
 #include <flatview/memory_serial.h>

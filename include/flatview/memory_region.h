@@ -126,6 +126,7 @@ struct MemoryRegion {
     void *host;                  /* RAM kinds: host address of offset 0; constant after init but for RAM devices */
     void *block;                 /* RAM kinds: the RamBlock */
     void *iommu;                 /* IOMMU regions: the IommuRegion; constant after init */
+    void *population;            /* RAM: the Population, once somebody asked; atomic */
     void *cell;                  /* the view that is rendered from here, if any */
     void *planes;                /* RegionPlanes, once it carries something: read without the lock */
     struct FlatviewChainLink *chains; /* address spaces whose root resolution passes through here */

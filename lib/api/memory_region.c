@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 
+#include <flatview/memory_population.h>
 #include <flatview/memory_region.h>
 
 #include "publish/change.h"
@@ -166,7 +167,8 @@ int memory_region_destroy(MemoryRegion *mr)
     if (err < 0) {
         return err;
     }
-    if (mr->parent || mr->n_children || mr->aliases || mr->rooted || iommu_has_notifiers(mr)) {
+    if (mr->parent || mr->n_children || mr->aliases || mr->rooted || iommu_has_notifiers(mr) ||
+        memory_region_has_ram_discard_source(mr)) {
         return end_with(-EBUSY);
     }
     return end_with(change_destroy(mr));

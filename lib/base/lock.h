@@ -15,6 +15,7 @@
 enum {
     LOCK_RANK_TOPOLOGY = 10, /* the region tree, transactions, listeners, publication */
     LOCK_RANK_IOMMU = 15,    /* topology/iommu.h: notifiers of one IOMMU region, and telling them */
+    LOCK_RANK_POPULATION = 16, /* topology/population.h: who is told what of one region is populated, and telling them */
     LOCK_RANK_SETTLE = 20,   /* base/retire_settle.c: pins and what is kept for them */
     LOCK_RANK_RETIRE = 30,   /* base/retire.c: the queue; leaf, a few instructions */
     LOCK_RANK_LEAF = 40,     /* any other that calls nothing but the allocator while held */

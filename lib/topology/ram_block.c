@@ -166,6 +166,19 @@ int ram_block_new_ptr(void *ptr, uint64_t size, RamBlock **ret_block)
     return 0;
 }
 
+int ram_block_punch(RamBlock *block, uint64_t offset, uint64_t size)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+    if (!block->mapped) {
+        return -EOPNOTSUPP; /* what is behind it, and whether it would read as zeroes, only its owner knows */
+    }
+    if (!size || offset % page || size % page || offset > block->mapped || size > block->mapped - offset) {
+        return -EINVAL;
+    }
+    return madvise(block->host + offset, size, block->fd < 0 ? MADV_DONTNEED : MADV_REMOVE) < 0 ? -errno : 0;
+}
+
 void ram_block_free(RamBlock *block)
 {
     if (!block) {

@@ -64,4 +64,15 @@ int ram_block_new_file(const char *path, uint64_t size, RamBlock **ret_block);
 int ram_block_new_ptr(void *ptr, uint64_t size, RamBlock **ret_block);
 void ram_block_free(RamBlock *block); /* NULL is a no-op */
 
+/* Give the host these bytes back; they read as zeroes from then on. 0, -EINVAL (not whole pages inside), -EOPNOTSUPP (borrowed
+   memory), or what madvise() says. */
+int ram_block_punch(RamBlock *block, uint64_t offset, uint64_t size);
+
+/* ram_discard.c: who may discard; see memory_population.h. */
+enum RamDiscardRight { RAM_DISCARD_DISABLE, RAM_DISCARD_DISABLE_UNCOORDINATED, RAM_DISCARD_REQUIRE,
+                       RAM_DISCARD_REQUIRE_COORDINATED, RAM_DISCARD_RIGHTS };
+/* One more, or one less: 0, -EBUSY, -EINVAL. */
+int ram_discard_count(enum RamDiscardRight right, bool more);
+bool ram_discard_any(enum RamDiscardRight right); /* now; any context */
+
 #endif

@@ -15,6 +15,7 @@
 #include "topology/calls.h"
 #include "topology/dirty_log.h"
 #include "topology/iommu.h"
+#include "topology/population.h"
 #include "topology/plane_set.h"
 #include "topology/ram_block.h"
 #include "topology/ram_index.h"
@@ -86,6 +87,7 @@ void region_fini(MemoryRegion *mr)
     region_calls_free(mr->calls);
     mr->calls = NULL;
     iommu_free(mr->iommu);
+    population_free(mr->population);
     region_planes_free(mr->planes);
     mr->planes = NULL;
     mr->name = NULL;
@@ -94,6 +96,7 @@ void region_fini(MemoryRegion *mr)
     mr->ops_is_ours = false;
     mr->block = NULL;
     mr->iommu = NULL;
+    mr->population = NULL;
     mr->host = NULL;
     mr->alias = NULL;
     __atomic_sub_fetch(&live_regions, 1, __ATOMIC_RELAXED);

@@ -98,4 +98,23 @@ TEST_F(DmaFailure, OneRangeOfRamAllocatesNothing)
     EXPECT_EQ(0, address_space_unmap_sg(&m, m.len, nullptr));
 }
 
+TEST_F(DmaFailure, OfPopulation)
+{
+    RamDiscardSource source = {};
+    MemoryRegionSection section = {};
+
+    section.mr = &ram;
+    auto any = [](const MemoryRegionSection *, void *) { return 0; };
+    EXPECT_EQ(1u, fail_everywhere([&] { return memory_region_replay_populated(&section, any, nullptr); }))
+        << "what a region keeps once somebody has asked";
+    EXPECT_EQ(1u, fail_everywhere([&] {
+        int err = memory_region_add_ram_discard_source(&ram, &source, 0x100, false);
+        EXPECT_EQ(err == 0, memory_region_has_ram_discard_source(&ram));
+        return err;
+    })) << "the source's bits";
+    EXPECT_EQ(0u, fail_everywhere([&] { return ram_discard_source_populate(&source, 0, 0x800); }));
+    EXPECT_EQ(0u, fail_everywhere([&] { return ram_discard_source_discard(&source, 0x300, 0x100); }));
+    EXPECT_EQ(0u, fail_everywhere([&] { return memory_region_del_ram_discard_source(&ram, &source); }));
+}
+
 } // namespace
