@@ -234,7 +234,7 @@ static int compare_double(const void *a, const void *b)
             independent = t < independent ? t : independent;                                               \
             t = now();                                                                                     \
             for (q = 0; q < QUERIES; q++) {                                                                \
-                last = find((where), query[(q + last) % QUERIES])->pad;                                    \
+                last = find((where), query[(q + last) % QUERIES])->interposal;                                    \
             }                                                                                              \
             t = (now() - t) / QUERIES;                                                                     \
             dependent = t < dependent ? t : dependent;                                                     \

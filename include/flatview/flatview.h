@@ -27,6 +27,7 @@ struct MemoryRegionSection {
     bool readonly;                      /* the region or something on the way to it is */
     bool nonvolatile;                   /* likewise */
     bool romd;                          /* the region's romd flag (true unless a ROM device left read mode) */
+    bool interposed;                    /* seen through interposers, hence without host: memory_interpose.h */
 };
 
 /**

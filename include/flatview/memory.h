@@ -11,6 +11,7 @@
 #include <flatview/memory_region.h>
 #include <flatview/memory_population.h>
 #include <flatview/memory_ram_device.h>
+#include <flatview/memory_interpose.h>
 #include <flatview/memory_reentrancy.h>
 #include <flatview/memory_serial.h>
 #include <flatview/memory_transaction.h>

@@ -139,7 +139,9 @@ struct MemoryRegion {
     uint8_t state;
     uint8_t dirty_log_mask;
     bool enabled, readonly, nonvolatile, romd, name_is_ours, ops_is_ours, mapped_as_root;
+    bool interposed;             /* a view was made in which it is an interposer */
     void *window;                /* RAM devices: the RamWindow that host is of, if it came later */
+    const struct MemoryInterposerOps *interposer; /* containers; NULL: none */
     void *calls;                 /* what it says about its calls; made when it first does */
     void *rooted;                /* address spaces registered with this root */
     uint64_t walk_mark;          /* topology walks: the last one that came by */

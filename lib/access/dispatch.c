@@ -15,31 +15,12 @@
 #include "access/bus.h"
 #include "access/dirty.h"
 #include "access/exact.h"
+#include "access/interpose.h"
 #include "access/iommu.h"
 
 static hwaddr min_len(hwaddr a, hwaddr b)
 {
     return a < b ? a : b;
-}
-
-static uint64_t value_from_bytes(const uint8_t *bytes, unsigned size, bool big_endian)
-{
-    uint64_t value = 0;
-    unsigned i;
-
-    for (i = 0; i < size; i++) {
-        value |= (uint64_t)bytes[i] << (8 * (big_endian ? size - 1 - i : i));
-    }
-    return value;
-}
-
-static void value_to_bytes(uint64_t value, uint8_t *bytes, unsigned size, bool big_endian)
-{
-    unsigned i;
-
-    for (i = 0; i < size; i++) {
-        bytes[i] = (uint8_t)(value >> (8 * (big_endian ? size - 1 - i : i)));
-    }
 }
 
 static bool is_memory_for(const FlatRange *range, bool is_write)
@@ -101,6 +82,9 @@ static MemTxResult device_rw(const FlatRange *range, hwaddr addr, MemTxAttrs att
 static MemTxResult range_rw(const FlatRange *range, hwaddr addr, MemTxAttrs attrs, uint8_t *buf, hwaddr len,
                             bool is_write)
 {
+    if (__builtin_expect(range->flags & FLAT_INTERPOSED, 0)) {
+        return interpose_rw(range, addr, attrs, buf, len, is_write);
+    }
     if (is_memory_for(range, is_write)) {
         return memory_rw(range, addr, buf, len, is_write);
     }
@@ -250,6 +234,11 @@ static MemTxResult range_load(const FlatRange *range, hwaddr addr, MemTxAttrs at
         *ret_value = value_order(ram_load(range->host + (addr - range->first), size), size, big_endian);
         return MEMTX_OK;
     }
+    if (__builtin_expect(range->flags & FLAT_INTERPOSED, 0)) {
+        result = interpose_access(range, addr, attrs, bytes, size, false);
+        *ret_value = value_from_bytes(bytes, size, big_endian);
+        return result;
+    }
     if (!is_memory_for(range, false)) {
         result = bus_read(range, range->offset + (addr - range->first), size, attrs, &value);
         *ret_value = dispatch_order(range, value, size, big_endian);
@@ -270,12 +259,31 @@ static MemTxResult range_store(const FlatRange *range, hwaddr addr, MemTxAttrs a
         dirty_mark_range(range, addr, size);
         return MEMTX_OK;
     }
+    value_to_bytes(value, bytes, size, big_endian);
+    if (__builtin_expect(range->flags & FLAT_INTERPOSED, 0)) {
+        return interpose_access(range, addr, attrs, bytes, size, true);
+    }
     if (!is_memory_for(range, true)) {
         return bus_write(range, range->offset + (addr - range->first), size, attrs,
                          dispatch_order(range, value, size, big_endian));
     }
-    value_to_bytes(value, bytes, size, big_endian);
     return range_rw(range, addr, attrs, bytes, size, true);
+}
+
+MemTxResult dispatch_range(const FlatRange *range, hwaddr addr, MemTxAttrs attrs, uint8_t *bytes, unsigned size,
+                           bool is_write)
+{
+    MemTxResult result;
+    uint64_t value;
+
+    if (is_write) {
+        return range_store(range, addr, attrs, size, false, value_from_bytes(bytes, size, false));
+    }
+    result = range_load(range, addr, attrs, size, false, &value);
+    if (result == MEMTX_OK) {
+        value_to_bytes(value, bytes, size, false);
+    }
+    return result;
 }
 
 /* The range that holds all of a typed access, and where; NULL with *ret_result for one that has no such range: it fails as a
@@ -359,8 +367,8 @@ MemTxResult dispatch_store_unregistered(AddressSpace *as, hwaddr addr, MemTxAttr
 
 static MemTxResult range_takes(const FlatRange *range, bool is_write)
 {
-    if (is_memory_for(range, is_write)) {
-        return MEMTX_OK;
+    if (is_memory_for(range, is_write) || (range->flags & FLAT_INTERPOSED)) {
+        return MEMTX_OK; /* how the interposer answers is its affair */
     }
     if (is_write) {
         bool answers = !(range->flags & FLAT_READONLY) && (range->ops->write || range->ops->write_with_attrs);

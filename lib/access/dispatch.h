@@ -37,6 +37,11 @@ MemTxResult dispatch_load_unregistered(AddressSpace *as, hwaddr addr, MemTxAttrs
 MemTxResult dispatch_store_unregistered(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, unsigned size,
                                         bool big_endian, uint64_t value);
 
+/* One access of 1, 2, 4 or 8 bytes in memory order, all of them in range; inside a read section in which it was found. bytes of a
+   read: untouched unless MEMTX_OK. */
+MemTxResult dispatch_range(const FlatRange *range, hwaddr addr, MemTxAttrs attrs, uint8_t *bytes, unsigned size,
+                           bool is_write);
+
 /* What answers at addr; inside a read section. See address_space_translate(). */
 MemTxResult dispatch_translate(AddressSpace *as, hwaddr addr, bool is_write, MemTxAttrs attrs,
                                MemoryRegionSection *ret_section);

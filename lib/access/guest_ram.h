@@ -76,6 +76,27 @@ static inline uint64_t value_order(uint64_t value, unsigned size, bool big_endia
     return big_endian != (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__) ? value_swap(value, size) : value;
 }
 
+/* A value and its bytes as they lie in memory. */
+static inline uint64_t value_from_bytes(const uint8_t *bytes, unsigned size, bool big_endian)
+{
+    uint64_t value = 0;
+    unsigned i;
+
+    for (i = 0; i < size; i++) {
+        value |= (uint64_t)bytes[i] << (8 * (big_endian ? size - 1 - i : i));
+    }
+    return value;
+}
+
+static inline void value_to_bytes(uint64_t value, uint8_t *bytes, unsigned size, bool big_endian)
+{
+    unsigned i;
+
+    for (i = 0; i < size; i++) {
+        bytes[i] = (uint8_t)(value >> (8 * (big_endian ? size - 1 - i : i)));
+    }
+}
+
 /* size is a constant where this is inlined. In host order. */
 static inline uint64_t ram_load(const uint8_t *host, unsigned size)
 {

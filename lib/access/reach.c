@@ -41,6 +41,9 @@ MemTxResult range_result(const FlatRange *range, bool is_write)
     if (!ops && !range->host) {
         return MEMTX_DECODE_ERROR;
     }
+    if (range->flags & FLAT_INTERPOSED) {
+        return MEMTX_OK; /* how the interposer answers is its affair */
+    }
     if (is_write && (range->flags & FLAT_READONLY)) {
         return MEMTX_ACCESS_ERROR;
     }
@@ -137,7 +140,7 @@ MemTxResult reach_write_rom(AddressSpace *as, hwaddr addr, const uint8_t *buf, h
             result |= MEMTX_DECODE_ERROR;
         } else if (!host) {
             result |= MEMTX_ACCESS_ERROR;
-        } else if (piece.range->flags & FLAT_EXACT) {
+        } else if (piece.range->flags & (FLAT_EXACT | FLAT_EXACT << FLAT_BELOW_SHIFT)) {
             result |= exact_rw(piece.range, piece.at, (uint8_t *)(uintptr_t)buf, piece.len, true);
         } else {
             ram_copy(host, buf, piece.len);
@@ -161,7 +164,8 @@ static bool piece_valid(const ReachPiece *piece, bool is_write, MemTxAttrs attrs
     hwaddr offset = piece->offset, left = piece->len;
     unsigned size;
 
-    if (piece->result != MEMTX_OK || range_is_direct(piece->range, is_write)) {
+    if (piece->result != MEMTX_OK || range_is_direct(piece->range, is_write) ||
+        (piece->range->flags & FLAT_INTERPOSED)) {
         return piece->result == MEMTX_OK;
     }
     if (piece->range->flags & FLAT_EXACT) {

@@ -250,6 +250,23 @@ void change_hooks_settle(MemoryRegion *mr)
     region_hook(mr, mr->hooks_wanted);
 }
 
+int change_interposer(MemoryRegion *mr, const struct MemoryInterposerOps *ops)
+{
+    UndoEntry *entry;
+
+    if (mr->interposer == ops) {
+        return 0;
+    }
+    entry = txn_log(UNDO_INTERPOSER, mr);
+    if (!entry) {
+        return -ENOMEM;
+    }
+    entry->a = (uintptr_t)mr->interposer;
+    region_poke(mr->interposer, ops);
+    mark_whole(mr, true);
+    return 0;
+}
+
 static void put_window(MemoryRegion *mr, RamWindow *window)
 {
     mr->window = window;
@@ -342,6 +359,10 @@ void change_undo(const UndoEntry *entry, bool mark)
     case UNDO_HOOKS:
         mr->hooks_wanted = (uint32_t)entry->a;
         region_hook(mr, (uint32_t)entry->b);
+        break;
+    case UNDO_INTERPOSER:
+        region_poke(mr->interposer, (const struct MemoryInterposerOps *)(uintptr_t)entry->a);
+        mark_whole(mr, mark);
         break;
     case UNDO_WINDOW:
         ram_window_discard(mr->window);

@@ -30,6 +30,7 @@ int change_bias(MemoryRegion *mr, uint64_t bias);
 int change_hooks(MemoryRegion *mr, uint32_t set, uint32_t clear);
 /* The commit has succeeded: only what is wanted is in force. */
 void change_hooks_settle(MemoryRegion *mr);
+int change_interposer(MemoryRegion *mr, const struct MemoryInterposerOps *ops);
 /* Of a RAM device: another RamWindow, or NULL. On success it is the transaction's: in force when that commits, discarded when
    it does not. */
 int change_window(MemoryRegion *mr, struct RamWindow *window);

@@ -32,6 +32,7 @@
 #include "publish/transaction.h"
 #include "topology/dirty_log.h"
 #include "topology/release.h"
+#include "view/interposal.h"
 
 #define KEEP_SPANS 4096 /* memory for this many stays with a cell */
 
@@ -240,9 +241,29 @@ static void retire_all(void)
     }
     for (i = 0; i < txn.n_undo; i++) {
         if (txn.undo[i].op == UNDO_DESTROY) {
+            interposal_forget(txn.undo[i].mr, generation_newest());
             region_retire(txn.undo[i].mr);
         }
     }
+}
+
+/* No transaction is open any more as far as cells know: what they show is what is current. */
+static void sweep_interposals(void)
+{
+    const Space *space;
+    const FlatRange *r;
+    ViewIter it;
+
+    interposal_sweep_begin();
+    for (space = all_spaces.first; space; space = space->next) {
+        if (space->cell->users != space) {
+            continue; /* one user of a cell will do */
+        }
+        for (r = view_iter_first(&it, space->cell->current->root, 0); r; r = view_iter_next(&it)) {
+            interposal_mark(r->interposal);
+        }
+    }
+    interposal_sweep_end(generation_newest());
 }
 
 int commit_run(void)
@@ -277,6 +298,9 @@ int commit_run(void)
     }
     round_commit(); /* 7 */
     retire_all();   /* 8 */
+    if (__builtin_expect(interposal_is_sweep_due(), 0)) {
+        sweep_interposals();
+    }
     round_end();
     return 0;
 }

@@ -82,7 +82,8 @@ static const PlaneSet *side_set(const Side *side, const MemoryRegion *mr)
 
 static int list_range(const Side *side, const FlatRange *range, AddrRange span)
 {
-    const PlaneSet *items = side_set(side, range->mr);
+    /* What is interposed traps: an accelerator that knew an item would answer past the interposer. */
+    const PlaneSet *items = range->flags & FLAT_INTERPOSED ? NULL : side_set(side, range->mr);
     hwaddr from = range->first > span.first ? range->first : span.first;
     MemoryPlaneItem piece;
     uint32_t i;

@@ -90,7 +90,7 @@ static void tell_range_gone(MemoryListener *listener, MemoryPlane plane, const F
     MemoryPlaneItem piece;
     uint32_t i;
 
-    if (!set) {
+    if (!set || (range->flags & FLAT_INTERPOSED)) { /* the latter was not told of */
         return;
     }
     for (i = plane_set_beginning_from(set, range->offset + (range->last - range->first)); i < set->n; i++) {

@@ -31,6 +31,7 @@ enum UndoOp {
     UNDO_GLOBAL_LOG, /* b: of all RAM, began or ended */
     UNDO_RAM_SIZE,   /* its block used a bytes */
     UNDO_HOOKS,     /* a were wanted, b were in force */
+    UNDO_INTERPOSER, /* was a */
     UNDO_WINDOW,    /* had the RamWindow a */
     UNDO_CALLS,     /* field b of what it says about calls was a */
     UNDO_PLANE, /* item a of plane was added, or taken out: plane.h */

@@ -15,6 +15,8 @@
 #define FLAT_DIRECT_WRITE (1u << 4) /* writes go to host */
 #define FLAT_EXACT (1u << 5)        /* RAM device with memory: keep the width, no bulk copy, no callbacks */
 #define FLAT_IOMMU (1u << 6)        /* leads to another space: no ops, no host, no fast flags */
+#define FLAT_INTERPOSED (1u << 7)   /* callbacks of interposers come first; never with one of the three above, which are */
+#define FLAT_BELOW_SHIFT 7          /* kept up here, to be asked once the access was passed on: bits 10 to 12 */
 #define FLAT_IDENTITY (FLAT_READONLY | FLAT_NONVOLATILE | FLAT_ROMD) /* what QEMU compares and merges by */
 #define FLAT_IO_SHIFT 16            /* MemoryRegion.io_flags << FLAT_IO_SHIFT */
 
@@ -23,10 +25,10 @@ typedef struct FlatRange {
     MemoryRegion *mr;
     uint64_t offset;   /* in the region, of first */
     uint64_t bias;     /* added to the address that callbacks get */
-    uint8_t *host;     /* of first; NULL unless FLAT_DIRECT_READ, FLAT_DIRECT_WRITE or FLAT_EXACT */
+    uint8_t *host;     /* of first; NULL unless FLAT_DIRECT_READ, FLAT_DIRECT_WRITE or FLAT_EXACT, here or below */
     const MemoryRegionOps *ops; /* NULL for RAM; of a RAM device, its widths if it states any */
     uint32_t flags;
-    uint32_t pad;
+    uint32_t interposal; /* FLAT_INTERPOSED: its number, see view/interposal.h; else 0 */
 } FlatRange;
 
 _Static_assert(sizeof(FlatRange) == 64, "a range is one cache line");
@@ -35,13 +37,14 @@ _Static_assert(sizeof(FlatRange) == 64, "a range is one cache line");
 static inline bool flat_range_joins(const FlatRange *a, const FlatRange *b)
 {
     return a->mr == b->mr && a->last + 1 == b->first && b->first != 0 && a->flags == b->flags && a->bias == b->bias &&
-           a->offset + (b->first - a->first) == b->offset;
+           a->offset + (b->first - a->first) == b->offset && a->interposal == b->interposal;
 }
 
 static inline bool flat_range_equal(const FlatRange *a, const FlatRange *b)
 {
     return a->first == b->first && a->last == b->last && a->mr == b->mr && a->offset == b->offset &&
-           a->flags == b->flags && a->bias == b->bias && a->host == b->host;
+           a->flags == b->flags && a->bias == b->bias && a->host == b->host &&
+           a->interposal == b->interposal;
 }
 
 /* The piece of r that begins at first. */
@@ -65,7 +68,8 @@ static inline MemoryRegionSection flat_range_section(const FlatRange *r)
         .offset_within_address_space = r->first,
         .last = r->last,
         .offset_within_region = r->offset,
-        .host = r->host,
+        .host = r->flags & FLAT_INTERPOSED ? NULL : r->host,
+        .interposed = r->flags & FLAT_INTERPOSED,
         .readonly = r->flags & FLAT_READONLY,
         .nonvolatile = r->flags & FLAT_NONVOLATILE,
         .romd = r->flags & FLAT_ROMD,

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "view/interposal.h"
 
 #define SCRATCH_INLINE 64
 
@@ -26,6 +27,7 @@ typedef struct Render {
     ViewEdit *edit;
     uint64_t work_limit; /* for edit->work */
     unsigned depth;
+    const InterposeLayer *layers; /* that it is inside of */
     /* Brothers that overlap, waiting to be sorted and painted: a stack shared by all levels of the recursion. */
     MemoryRegion **scratch;
     size_t used, cap;
@@ -112,6 +114,14 @@ static int paint_backing(Render *rd, MemoryRegion *mr, AddrRange window, hwaddr 
     if (!mr->first_gen) {
         mr->first_gen = rd->edit->gen;
     }
+    /* An IOMMU region answers nothing: what it leads to stands elsewhere, and is interposed there or not. */
+    if (__builtin_expect(rd->layers != NULL, 0) && !(flags & FLAT_IOMMU)) {
+        int err = interposal_put(rd->layers, origin, rd->edit->gen, &r);
+
+        if (err < 0) {
+            return err;
+        }
+    }
     return view_edit_fill(rd->edit, &r);
 }
 
@@ -177,6 +187,17 @@ static int paint_children(Render *rd, MemoryRegion *mr, AddrRange window, hwaddr
     return err;
 }
 
+static int paint_interposed(Render *rd, MemoryRegion *mr, AddrRange window, hwaddr origin, uint32_t flags)
+{
+    const InterposeLayer layer = {mr, origin, rd->layers};
+    int err;
+
+    rd->layers = &layer;
+    err = paint_children(rd, mr, window, origin, flags);
+    rd->layers = layer.outer;
+    return err;
+}
+
 static int paint(Render *rd, MemoryRegion *mr, AddrRange window, hwaddr origin, uint32_t flags)
 {
     unsigned depth = rd->depth;
@@ -202,7 +223,8 @@ static int paint(Render *rd, MemoryRegion *mr, AddrRange window, hwaddr origin, 
             continue;
         }
         if (mr->children) {
-            err = paint_children(rd, mr, window, origin, flags);
+            err = mr->interposer ? paint_interposed(rd, mr, window, origin, flags) :
+                                   paint_children(rd, mr, window, origin, flags);
         }
         if (!err && region_terminates(mr)) {
             err = paint_backing(rd, mr, window, origin, flags);
@@ -225,6 +247,7 @@ int render_span(ViewEdit *edit, MemoryRegion *root, AddrRange span)
     rd.edit = edit;
     rd.work_limit = edit->work + RENDER_MAX_STEPS;
     rd.depth = 0;
+    rd.layers = NULL;
     rd.scratch = rd.scratch_inline;
     rd.used = 0;
     rd.cap = SCRATCH_INLINE;
@@ -267,7 +290,7 @@ MemoryRegion *render_root(MemoryRegion *root, void (*visit)(MemoryRegion *mr, vo
             visit(inner, arg);
         }
         /* A root is painted at its own offset: where the two differ, inner would appear elsewhere. */
-        if (hops == RENDER_MAX_DEPTH || mr->readonly || mr->nonvolatile || !covers_size(mr, inner) ||
+        if (hops == RENDER_MAX_DEPTH || mr->readonly || mr->nonvolatile || mr->interposer || !covers_size(mr, inner) ||
             mr->addr != inner->addr || (mr->kind == MEMORY_KIND_ALIAS ? mr->alias_offset : mr->addr) != 0) {
             return mr;
         }

@@ -26,7 +26,7 @@ int render_span(ViewEdit *edit, MemoryRegion *root, AddrRange span);
  * The region that a view of root really starts from, or NULL if there is nothing to show. An alias that shows all of its
  * target stands for it, a pure container with one enabled child at 0 that is not larger stands for that child (QEMU's
  * rule), but only while it makes no difference: a target or child with an offset of its own, or something read-only or
- * non-volatile that would be dropped, ends the chain. visit (may be NULL) is called for each region whose change can
+ * non-volatile that would be dropped, or an interposer, ends the chain. visit (may be NULL) is called for each region whose change can
  * change the answer.
  */
 MemoryRegion *render_root(MemoryRegion *root, void (*visit)(MemoryRegion *mr, void *arg), void *arg);

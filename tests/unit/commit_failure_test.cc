@@ -388,6 +388,19 @@ TEST_F(CommitFailure, MakingRegions)
     }
 }
 
+TEST_F(CommitFailure, AnInterposer)
+{
+    static const MemoryInterposerOps ops = {
+        [](MemoryRegion *, MemoryInterposed *access, hwaddr, uint64_t *data, unsigned, MemTxAttrs) {
+            return memory_interposer_pass_read(access, data);
+        },
+        nullptr, MEMORY_LITTLE_ENDIAN};
+
+    EXPECT_GT(fail_everywhere([&] { return memory_region_set_interposer(&root, &ops); },
+                              [&] { ASSERT_EQ(0, memory_region_set_interposer(&root, nullptr)); }),
+              4u);
+}
+
 TEST_F(CommitFailure, MemoryOfADevice)
 {
     static uint64_t memory[0x20];
