@@ -18,6 +18,8 @@ int events_main(int argc, char **argv);
 int check_main(int argc, char **argv);
 int info_main(int argc, char **argv);
 int replay_main(int argc, char **argv);
+int migrate_main(int argc, char **argv);
+extern const char migrate_options[];
 int storm_main(int argc, char **argv);
 extern const char storm_options[]; /* for `storm --help`: a line each */
 

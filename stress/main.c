@@ -33,6 +33,7 @@ static const struct Command commands[] = {
     { "flat", "FILE", "print the flat views of a map, as `info mtree -f`", NULL, flat_main },
     { "help", "", "list the commands", NULL, help_main },
     { "info", "[--json] FILE", "count what is in a map, and what it costs", NULL, info_main },
+    { "migrate", "[OPTION...]", "copy RAM while it is written and moved, and compare", migrate_options, migrate_main },
     { "replay", "[--each] FILE...", "lead a machine through the steps of a scenario", NULL, replay_main },
     { "storm", "[OPTION...]", "access a map while it changes, and judge every answer", storm_options, storm_main },
     { "tree", "[-D] FILE", "print the tree of a map, as `info mtree`", NULL, tree_main },

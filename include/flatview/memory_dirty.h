@@ -121,8 +121,12 @@ FLATVIEW_API int memory_region_snapshot_dirty(MemoryRegion *mr, hwaddr addr, uin
 /**
  * memory_region_snapshot_and_clear_dirty() - take a client's bits away
  *
- * As memory_region_snapshot_dirty(); what is in the copy is clean after it, unless the client has only just begun (above). Two
- * that collect at once each get a part, and no bit is lost between them.
+ * Asks listeners first (memory_region_sync_dirty(); not when called from a listener), then takes, then tells them (log_clear).
+ * What is in the copy is clean after it, unless the client has only just begun (above). Two that collect at once each get a part,
+ * and no bit is lost between them.
+ *
+ * Locking: takes the topology lock if a listener keeps bits; else none.
+ * Return:  as memory_region_snapshot_dirty(). On error nothing was taken.
  */
 FLATVIEW_API int memory_region_snapshot_and_clear_dirty(MemoryRegion *mr, hwaddr addr, uint64_t size, unsigned client,
                                                         DirtyBitmapSnapshot **ret_snapshot);
@@ -151,9 +155,71 @@ FLATVIEW_API bool memory_region_get_dirty(MemoryRegion *mr, hwaddr addr, uint64_
  * For a caller that knows what is there, as after a full copy that begins after this returned. Like a collect, it leaves what
  * cannot be cleared yet.
  *
- * Context: any thread and callback; takes no lock. Return: 0, -EINVAL.
+ * Context and locking: as memory_region_snapshot_and_clear_dirty(), but listeners are not asked, only told. Return: 0, -EINVAL.
  */
 FLATVIEW_API int memory_region_reset_dirty(MemoryRegion *mr, hwaddr addr, uint64_t size, unsigned client);
+
+/* ---- listeners ------------------------------------------------------------------------------------------------ */
+
+/**
+ * memory_region_sync_dirty() - have listeners hand in what they know of a region
+ *
+ * Calls log_sync for each of its sections in each space, and log_sync_global of those that have no log_sync.
+ * memory_region_snapshot_and_clear_dirty() and memory_global_dirty_log_sync() do it by themselves.
+ *
+ * Context: any thread; in a listener callback -EBUSY. In a transaction that has moved the region it finds it where both the old
+ *          map and the new one show it; what leaves is asked by the commit.
+ * Locking: takes the topology lock, unless no listener keeps bits.
+ * Return:  0, -EINVAL, -EBUSY, -ENOMEM with nobody asked.
+ */
+FLATVIEW_API int memory_region_sync_dirty(MemoryRegion *mr);
+
+/**
+ * memory_region_clear_dirty_bitmap() - tell listeners that a part of a region was collected: log_clear
+ *
+ * For who takes bits in one go and has pages protected again piece by piece, before copying each. Does not touch the library's
+ * bits. memory_region_snapshot_and_clear_dirty() and memory_region_reset_dirty() do it by themselves.
+ *
+ * As memory_region_sync_dirty().
+ */
+FLATVIEW_API int memory_region_clear_dirty_bitmap(MemoryRegion *mr, hwaddr addr, uint64_t size);
+
+/* ---- all RAM -------------------------------------------------------------------------------------------------- */
+
+/* Reasons, as QEMU numbers them. */
+#define GLOBAL_DIRTY_MIGRATION (1u << 0)
+#define GLOBAL_DIRTY_DIRTY_RATE (1u << 1)
+#define GLOBAL_DIRTY_LIMIT (1u << 2)
+#define GLOBAL_DIRTY_MASK 7u
+
+/**
+ * memory_global_dirty_log_start() - DIRTY_MEMORY_MIGRATION for all RAM, whoever mapped it where
+ * @reasons: GLOBAL_DIRTY_*, each counted
+ *
+ * All regions with host memory but RAM devices, mapped or not, and those made later, which are born dirty. Listeners hear
+ * log_global_start, which may refuse, then log_start for each range. Renders nothing.
+ *
+ * Context: any thread, also an access callback, outside transactions: else -EBUSY.
+ * Return:  0, -EINVAL, -EBUSY, -ENOMEM, -EAGAIN as configured, or what a listener refused with; on error nothing has changed.
+ */
+FLATVIEW_API int memory_global_dirty_log_start(unsigned reasons);
+
+/** memory_global_dirty_log_stop() - the inverse: log_stop, then log_global_stop. Also -EINVAL for a reason without a user. */
+FLATVIEW_API int memory_global_dirty_log_stop(unsigned reasons);
+
+/** memory_global_dirty_log_reasons() - those in force, GLOBAL_DIRTY_*. Any thread. */
+FLATVIEW_API unsigned memory_global_dirty_log_reasons(void);
+
+/**
+ * memory_global_dirty_log_sync() - have listeners hand in what they know of all that is logged
+ * @last_stage: the guest stands still; passed on to log_sync_global
+ *
+ * As memory_region_sync_dirty(). Looks at the ranges of logged regions only, however many others there are.
+ */
+FLATVIEW_API int memory_global_dirty_log_sync(bool last_stage);
+
+/** memory_global_after_dirty_log_sync() - listeners' log_global_after_sync, once all of a round was collected. */
+FLATVIEW_API int memory_global_after_dirty_log_sync(void);
 
 FLATVIEW_END_DECLS
 

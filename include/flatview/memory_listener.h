@@ -64,7 +64,7 @@ typedef struct MemoryPlaneItem {
     uint64_t data; /* eventfd: the value to match, of the bytes as a little-endian number. Log: the mask of clients */
     uint64_t peer; /* log: the mask of the same place on the other side; 0 if there is none */
     int fd;        /* eventfd: the library's own duplicate, valid until this is removed; else -1 */
-    bool match_data;
+    bool match_data; /* log: the range is there on both sides, and only its mask changes */
 } MemoryPlaneItem;
 
 /** MemoryPlaneDelta - what changes in one plane: what goes (@old_items) and what comes (@new_items), ascending. */
@@ -122,6 +122,29 @@ struct MemoryListener {
     /* @addr and @len: of @section; bytes, UINT64_MAX standing for 2^64. */
     void (*coalesced_io_del)(MemoryListener *listener, const MemoryRegionSection *section, hwaddr addr, hwaddr len);
     void (*coalesced_io_add)(MemoryListener *listener, const MemoryRegionSection *section, hwaddr addr, hwaddr len);
+
+    /*
+     * The dirty log (memory_dirty.h). A range that comes into view logged is announced by span_add, then log_start; one that
+     * goes is asked by log_sync, then taken away by span_del, without log_stop: its guest may write until then, and whoever
+     * keeps bits of its own merges the last of them in span_del, when nobody writes there any more. Likewise it maps what
+     * span_add brings with logging on if memory_region_get_dirty_log_mask() says so, not only when log_start follows.
+     * A change of flags is both.
+     */
+    /* The clients (bits 1 << DIRTY_MEMORY_*) of a section that stays, or has come (@old_mask 0): more of them, or fewer. */
+    void (*log_start)(MemoryListener *listener, const MemoryRegionSection *section, unsigned old_mask, unsigned new_mask);
+    void (*log_stop)(MemoryListener *listener, const MemoryRegionSection *section, unsigned old_mask, unsigned new_mask);
+    /* Somebody is about to collect, or the log of @section ends: memory_region_merge_dirty() what is known. Not bracketed by
+       begin and commit, but in a removal. */
+    void (*log_sync)(MemoryListener *listener, const MemoryRegionSection *section);
+    /* The same for all sections at once, by whoever cannot tell them apart. @last_stage: the guest stands still. */
+    void (*log_sync_global)(MemoryListener *listener, bool last_stage);
+    /* @section was collected and cleaned: protect its pages again. May be a part of what log_sync was called with. */
+    void (*log_clear)(MemoryListener *listener, const MemoryRegionSection *section);
+    /* All RAM is to be logged. 0, or a negative errno that memory_global_dirty_log_start() returns: then those that had agreed
+       hear log_global_stop, in reverse, and nothing has changed. Also in the registration while it is so. */
+    int (*log_global_start)(MemoryListener *listener);
+    void (*log_global_stop)(MemoryListener *listener);
+    void (*log_global_after_sync)(MemoryListener *listener);
 
     /* The listener has been unregistered and its memory is the caller's again. Last call; no lock is held. */
     void (*detached)(MemoryListener *listener);

@@ -137,7 +137,8 @@ struct MemoryRegion {
     uint32_t hooks_wanted;       /* the same when the open transaction has committed */
     uint8_t kind;
     uint8_t state;
-    uint8_t dirty_log_mask;
+    uint8_t dirty_log_mask;      /* clients of the dirty log */
+    uint8_t dirty_log_seen;      /* the same as of the last commit: what listeners were told */
     bool enabled, readonly, nonvolatile, romd, name_is_ours, ops_is_ours, mapped_as_root;
     bool interposed;             /* a view was made in which it is an interposer */
     void *window;                /* RAM devices: the RamWindow that host is of, if it came later */

@@ -12,6 +12,7 @@
 #include "access/dirty.h"
 #include "base/grace.h"
 #include "base/mem.h"
+#include "publish/log_tell.h"
 #include "publish/logging.h"
 
 struct DirtyBitmapSnapshot {
@@ -174,10 +175,48 @@ int memory_region_snapshot_dirty(MemoryRegion *mr, hwaddr addr, uint64_t size, u
     return snapshot(mr, addr, size, client, false, ret_snapshot);
 }
 
+/* Is there a listener to talk to, and is this not a call from one? */
+static bool must_talk(void)
+{
+    return log_listening() && !txn_delivering();
+}
+
+/* Under the topology lock, so that who is asked is told as well: 0, or an error without it and with nobody asked. */
+static int talk_begin(MemoryRegion *mr, hwaddr first, hwaddr last)
+{
+    int err = txn_enter();
+
+    if (err == 0) {
+        err = log_list_region(mr, first, last);
+        if (err < 0) {
+            txn_leave();
+        }
+    }
+    return err;
+}
+
 int memory_region_snapshot_and_clear_dirty(MemoryRegion *mr, hwaddr addr, uint64_t size, unsigned client,
                                            DirtyBitmapSnapshot **ret_snapshot)
 {
-    return snapshot(mr, addr, size, client, true, ret_snapshot);
+    int err;
+
+    if (!block_of(mr, addr, size)) {
+        return -EINVAL;
+    }
+    if (!must_talk()) {
+        return snapshot(mr, addr, size, client, true, ret_snapshot);
+    }
+    err = talk_begin(mr, addr, addr + size - 1);
+    if (err < 0) {
+        return err;
+    }
+    log_tell_sync();
+    err = snapshot(mr, addr, size, client, true, ret_snapshot);
+    if (err == 0 && (*ret_snapshot)->taken.any) {
+        log_tell_clear();
+    }
+    txn_leave();
+    return err;
 }
 
 bool memory_region_snapshot_next_dirty(const DirtyBitmapSnapshot *copy, hwaddr addr, hwaddr *ret_addr, uint64_t *ret_size)
@@ -233,10 +272,48 @@ bool memory_region_get_dirty(MemoryRegion *mr, hwaddr addr, uint64_t size, unsig
 int memory_region_reset_dirty(MemoryRegion *mr, hwaddr addr, uint64_t size, unsigned client)
 {
     RamBlock *block = block_of(mr, addr, size);
+    int err;
 
     if (!block || client >= DIRTY_CLIENTS) {
         return -EINVAL;
     }
-    dirty_log_clean(block, client, addr, addr + size - 1);
-    return 0;
+    if (!must_talk()) {
+        dirty_log_clean(block, client, addr, addr + size - 1);
+        return 0;
+    }
+    err = talk_begin(mr, addr, addr + size - 1);
+    if (err == 0) {
+        if (dirty_log_clean(block, client, addr, addr + size - 1)) {
+            log_tell_clear();
+        }
+        txn_leave();
+    }
+    return err;
+}
+
+/* ---- listeners ------------------------------------------------------------------------------------------------ */
+
+static int talk(MemoryRegion *mr, hwaddr first, hwaddr last, void (*tell)(void))
+{
+    int err;
+
+    if (!log_listening() || txn_delivering()) {
+        return txn_delivering() ? -EBUSY : 0;
+    }
+    err = talk_begin(mr, first, last);
+    if (err == 0) {
+        tell();
+        txn_leave();
+    }
+    return err;
+}
+
+int memory_region_sync_dirty(MemoryRegion *mr)
+{
+    return mr && mr->block ? talk(mr, 0, UINT64_MAX, log_tell_sync) : -EINVAL;
+}
+
+int memory_region_clear_dirty_bitmap(MemoryRegion *mr, hwaddr addr, uint64_t size)
+{
+    return block_of(mr, addr, size) ? talk(mr, addr, addr + size - 1, log_tell_clear) : -EINVAL;
 }

@@ -26,6 +26,7 @@
 #include "publish/change.h"
 #include "publish/deliver.h"
 #include "publish/delta.h"
+#include "publish/log_tell.h"
 #include "publish/logging.h"
 #include "publish/plane_delta.h"
 #include "publish/stage.h"
@@ -277,7 +278,13 @@ int commit_run(void)
         err = plan(); /* 2 */
     }
     if (err == 0) {
-        err = round_prepare(); /* 3 */
+        err = log_global_tell(); /* 3 */
+    }
+    if (err == 0) {
+        err = round_prepare();
+        if (err < 0) {
+            log_global_cancel();
+        }
     }
     if (err < 0) {
         round_end();
@@ -297,6 +304,7 @@ int commit_run(void)
         round_add();    /* 6 */
     }
     round_commit(); /* 7 */
+    log_global_done();
     retire_all();   /* 8 */
     if (__builtin_expect(interposal_is_sweep_due(), 0)) {
         sweep_interposals();

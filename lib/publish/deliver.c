@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "base/sabotage.h"
 #include "publish/delta.h"
+#include "publish/log_tell.h"
 #include "publish/plane_delta.h"
 #include "publish/transaction.h"
 
@@ -269,6 +270,7 @@ static void listener_link(MemoryListener *listener, Space *space)
     *(listener->prev ? &listener->prev->next : &space->listeners) = listener;
     *(listener->next ? &listener->next->prev : &space->listeners_last) = listener;
     space_count_listener(space, plane_wanted(listener), 1);
+    log_count_listener(listener, 1);
     listener->space = space;
     listener->state = LISTENER_REGISTERED;
     __atomic_store_n(&live_listeners, live_listeners + 1, __ATOMIC_RELAXED);
@@ -281,6 +283,7 @@ static void listener_unlink(MemoryListener *listener)
     *(listener->prev ? &listener->prev->next : &space->listeners) = listener->next;
     *(listener->next ? &listener->next->prev : &space->listeners_last) = listener->prev;
     space_count_listener(space, plane_wanted(listener), -1);
+    log_count_listener(listener, -1);
     listener->next = listener->prev = NULL;
     listener->space = NULL;
     listener->state = LISTENER_NONE;
@@ -313,6 +316,12 @@ int listener_join(MemoryListener *listener, Space *space)
     listener->delta = &delta;
     txn_set_delivering(true);
     err = tell_prepare(listener);
+    if (err >= 0) {
+        err = log_global_on() && listener->log_global_start ? listener->log_global_start(listener) : 0;
+        if (err < 0) {
+            tell_abort(listener);
+        }
+    }
     if (err >= 0) {
         err = 0;
         listener_link(listener, space);
@@ -355,6 +364,9 @@ void listener_leave(MemoryListener *listener)
     /* What it was told of: after a refused commit space->cell may still be one that nobody has seen. */
     plane_tell_inverse(listener, cell_view(space->seen_cell)->root);
     tell_inverse(listener, cell_view(space->seen_cell)->root);
+    if (log_global_on() && listener->log_global_stop) {
+        listener->log_global_stop(listener);
+    }
     tell_commit(listener);
     listener_unlink(listener);
     txn_set_delivering(false);

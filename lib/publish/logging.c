@@ -14,6 +14,7 @@
 #include <flatview/memory_dirty.h>
 
 #include "publish/change.h"
+#include "publish/log_tell.h"
 #include "topology/dirty_log.h"
 
 static void show(MemoryRegion *mr)
@@ -110,6 +111,7 @@ static int newborn_visit(RamBlock *block, void *arg)
         MemoryRegion *mr = block->dirty.mr;
 
         put_back(mr, DIRTY_MEMORY_MIGRATION, true, true);
+        mr->dirty_log_seen = mr->dirty_log_mask;
         mr->hooks_wanted &= mr->dirty_log_mask ? UINT32_MAX : ~REGION_HOOK_LOG;
         region_hook(mr, mr->hooks_wanted);
     }
@@ -124,16 +126,46 @@ static void stop_newborn(void)
     dirty_log_foreach(false, newborn_visit, NULL);
 }
 
-int change_global_log(bool log)
+static unsigned global_users[GLOBAL_LOG_REASONS];
+
+static void count_reasons(unsigned reasons, bool log)
 {
+    unsigned i;
+
+    for (i = 0; i < GLOBAL_LOG_REASONS; i++) {
+        global_users[i] += reasons >> i & 1 ? (log ? 1u : UINT32_MAX) : 0;
+    }
+}
+
+unsigned global_log_reasons(void)
+{
+    unsigned i, reasons = 0;
+
+    for (i = 0; i < GLOBAL_LOG_REASONS; i++) {
+        reasons |= (unsigned)(region_peek(global_users[i]) != 0) << i;
+    }
+    return reasons;
+}
+
+int change_global_log(unsigned reasons, bool log)
+{
+    bool was = global_log_reasons() != 0, is;
     UndoEntry *entry = txn_log(UNDO_GLOBAL_LOG, NULL);
 
     if (!entry) {
         return -ENOMEM;
     }
+    count_reasons(reasons, log);
+    is = global_log_reasons() != 0;
+    entry->a = reasons;
     entry->b = log;
+    entry->c = was != is; /* and not only one reason more, or less */
+    if (was == is) {
+        return 0;
+    }
+    log_global_change(log ? 1 : -1);
     if (log) {
-        dirty_log_set_global(true); /* and not before those that there are, or one made between would be forgotten */
+        dirty_log_set_global(true); /* and not after those that there are, or one made between would be forgotten */
     }
     return dirty_log_foreach(false, global_visit, &log);
 }
@@ -141,8 +173,12 @@ int change_global_log(bool log)
 void logging_undo(const UndoEntry *entry)
 {
     if (entry->op == UNDO_GLOBAL_LOG) {
-        if (entry->b) {
-            stop_newborn();
+        count_reasons((unsigned)entry->a, !entry->b);
+        if (entry->c) {
+            log_global_change(0);
+            if (entry->b) {
+                stop_newborn();
+            }
         }
     } else if (entry->op == UNDO_RAM_SIZE) {
         region_poke(((RamBlock *)entry->mr->block)->used, entry->a);
@@ -195,7 +231,7 @@ static void ram_resized(MemoryRegion *mr, uint64_t old)
 
 void logging_committed(const UndoEntry *entry)
 {
-    if (entry->op == UNDO_GLOBAL_LOG && !entry->b) {
+    if (entry->op == UNDO_GLOBAL_LOG && entry->c && !entry->b) {
         stop_newborn();
     } else if (entry->op == UNDO_RAM_SIZE) {
         ram_resized(entry->mr, entry->a);

@@ -13,8 +13,11 @@
 /* One user more of the client, or one less (there is one). */
 int change_log(MemoryRegion *mr, unsigned client, bool log);
 int change_granule(MemoryRegion *mr, unsigned client, unsigned shift); /* the client has no users */
-/* All RAM there is, and all that will be made, is logged for migration; or is no more. On an error some of it is: undo. */
-int change_global_log(bool log);
+/* One user more of each of these reasons (bits 0 to GLOBAL_LOG_REASONS - 1), or one less (there is one). With the first, all RAM
+   there is, and all that will be made, is logged for migration; with the last, none is. On an error some of it is: undo. */
+enum { GLOBAL_LOG_REASONS = 3 };
+int change_global_log(unsigned reasons, bool log);
+unsigned global_log_reasons(void); /* those that have users; any thread */
 
 /* The region's resizable block uses size bytes (not more than it has), and the region shows them. */
 int change_ram_size(MemoryRegion *mr, uint64_t size);

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "publish/dirty.h"
 #include "publish/transaction.h"
+#include "topology/dirty_log.h"
 
 #define KEEP_MARKS 4096 /* memory for this many stays between commits */
 
@@ -230,6 +231,7 @@ static void settle_marks(void)
 int plane_stage(void)
 {
     RegionPlanes *planes;
+    MemoryRegion *mr;
     unsigned plane;
     int err = 0;
 
@@ -242,6 +244,9 @@ int plane_stage(void)
                 }
             }
         }
+    }
+    for (mr = dirty_log_changed(NULL); mr && err == 0; mr = dirty_log_changed(mr)) {
+        err = mark_edit(mr, MEMORY_PLANE_LOG, ADDR_RANGE_ALL);
     }
     settle_marks();
     return err;
@@ -270,7 +275,7 @@ bool plane_span(const ViewCell *cell, MemoryPlane plane, size_t i, AddrRange *re
 
 bool plane_in_use(MemoryPlane plane)
 {
-    return plane_set_live(plane) || txn.staged_planes;
+    return plane == MEMORY_PLANE_LOG ? dirty_log_in_use() : plane_set_live(plane) || txn.staged_planes;
 }
 
 /* ---- the end of the transaction ---- */
@@ -312,6 +317,7 @@ void plane_retire(void)
     unsigned plane;
     size_t i;
 
+    end_edits();
     if (!txn.staged_planes) {
         return;
     }
@@ -332,7 +338,6 @@ void plane_retire(void)
             retire_push(&entry->object->retire);
         }
     }
-    end_edits();
 }
 
 void plane_forget(void)
@@ -340,9 +345,7 @@ void plane_forget(void)
     RegionPlanes *planes;
     unsigned plane;
 
-    if (!txn.staged_planes) {
-        return;
-    }
+    end_edits();
     while ((planes = txn.staged_planes)) {
         txn.staged_planes = planes->next_staged;
         planes->listed = false;
@@ -351,5 +354,4 @@ void plane_forget(void)
             planes->staged[plane] = NULL;
         }
     }
-    end_edits();
 }

@@ -32,7 +32,9 @@ static struct {
 
 unsigned plane_wanted(const MemoryListener *listener)
 {
-    return (unsigned)(listener->coalesced_io_del || listener->coalesced_io_add) << MEMORY_PLANE_COALESCED |
+    return (unsigned)(listener->log_start || listener->log_stop || listener->log_sync || listener->log_clear)
+               << MEMORY_PLANE_LOG |
+           (unsigned)(listener->coalesced_io_del || listener->coalesced_io_add) << MEMORY_PLANE_COALESCED |
            (unsigned)(listener->eventfd_del || listener->eventfd_add) << MEMORY_PLANE_EVENTFD;
 }
 
@@ -80,6 +82,19 @@ static const PlaneSet *side_set(const Side *side, const MemoryRegion *mr)
     return side->staged ? plane_now(mr, side->plane) : planes->seen[side->plane];
 }
 
+/* The log is of whole ranges, and its version is a field of the region. A mask of 0 says that the range is there. */
+static int list_log(const Side *side, const FlatRange *range, AddrRange span)
+{
+    MemoryPlaneItem item = {.data = side->staged ? range->mr->dirty_log_mask : range->mr->dirty_log_seen, .fd = -1};
+
+    if (!(range->mr->dirty_log_mask | range->mr->dirty_log_seen) || range->first < span.first ||
+        range->flags & FLAT_INTERPOSED) {
+        return 0;
+    }
+    item.section = flat_range_section(range);
+    return vec_push(side->vec, &item);
+}
+
 static int list_range(const Side *side, const FlatRange *range, AddrRange span)
 {
     /* What is interposed traps: an accelerator that knew an item would answer past the interposer. */
@@ -118,7 +133,7 @@ static int list_span(const Side *side, const ViewNode *root, AddrRange span)
 
     for (range = view_iter_first(&it, root, span.first); range && range->first <= span.last && err == 0;
          range = view_iter_next(&it)) {
-        err = list_range(side, range, span);
+        err = side->plane == MEMORY_PLANE_LOG ? list_log(side, range, span) : list_range(side, range, span);
     }
     return err;
 }
@@ -197,10 +212,24 @@ static int place_order(MemoryPlane plane, const MemoryPlaneItem *a, const Memory
     return a->data < b->data ? -1 : a->data > b->data;
 }
 
+static bool is_same_place(const MemoryPlaneItem *a, const MemoryPlaneItem *b)
+{
+    return a->section.mr == b->section.mr && a->section.offset_within_region == b->section.offset_within_region;
+}
+
 static bool is_same(const MemoryPlaneItem *a, const MemoryPlaneItem *b)
 {
-    return a->section.mr == b->section.mr && a->section.offset_within_region == b->section.offset_within_region &&
-           a->data == b->data && a->fd == b->fd;
+    return is_same_place(a, b) && a->data == b->data && a->fd == b->fd;
+}
+
+/* A range whose flags change is taken away and put in place again, and what its accelerator knows of it goes in between: it is
+   another for the log. */
+static bool is_same_log(const MemoryPlaneItem *a, const MemoryPlaneItem *b)
+{
+    const MemoryRegionSection *s = &a->section, *t = &b->section;
+
+    return is_same_place(a, b) && s->readonly == t->readonly && s->nonvolatile == t->nonvolatile && s->romd == t->romd &&
+           s->host == t->host;
 }
 
 static int compare_sides(MemoryPlane plane, MemoryPlaneDelta *ret)
@@ -213,19 +242,23 @@ static int compare_sides(MemoryPlane plane, MemoryPlaneDelta *ret)
     while ((a < a_end || b < b_end) && err == 0) {
         int order = a == a_end ? 1 : b == b_end ? -1 : place_order(plane, a, b);
 
-        if (order == 0 && is_same(a, b)) {
+        if (order == 0 && is_same(a, b) && (plane != MEMORY_PLANE_LOG || is_same_log(a, b))) {
             a++;
             b++;
         } else {
-            if (order == 0 && a->section.mr == b->section.mr) {
+            if (order == 0 && (plane == MEMORY_PLANE_LOG ? is_same_log(a, b) : a->section.mr == b->section.mr)) {
                 a->peer = b->data;
                 b->peer = a->data;
+                a->match_data |= plane == MEMORY_PLANE_LOG;
+                b->match_data |= plane == MEMORY_PLANE_LOG;
             }
             if (order <= 0) {
-                err = vec_push(&set.old_items, a++);
+                err = plane == MEMORY_PLANE_LOG && !a->data ? 0 : vec_push(&set.old_items, a);
+                a++;
             }
             if (order >= 0 && err == 0) {
-                err = vec_push(&set.new_items, b++);
+                err = plane == MEMORY_PLANE_LOG && !b->data ? 0 : vec_push(&set.new_items, b);
+                b++;
             }
         }
     }

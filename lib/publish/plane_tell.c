@@ -33,6 +33,29 @@ bool plane_piece(const FlatRange *range, MemoryPlane plane, const PlaneItem *ite
     return true;
 }
 
+/*
+ * peer is what the same range is logged for on the other side. The final collect is for whatever ends. log_stop is not for a
+ * range that goes: its guest may write until span_del, and what logs must go on logging until then.
+ */
+static void tell_log(MemoryListener *listener, const MemoryPlaneItem *item, bool added)
+{
+    if (!(item->data & ~item->peer)) {
+        return; /* what changes is the other side's to tell */
+    }
+    if (added) {
+        if (listener->log_start) {
+            listener->log_start(listener, &item->section, (unsigned)item->peer, (unsigned)item->data);
+        }
+        return;
+    }
+    if (listener->log_sync) {
+        listener->log_sync(listener, &item->section);
+    }
+    if (item->match_data && listener->log_stop) {
+        listener->log_stop(listener, &item->section, (unsigned)item->data, (unsigned)item->peer);
+    }
+}
+
 static void tell(MemoryListener *listener, MemoryPlane plane, const MemoryPlaneItem *item, bool added)
 {
     const MemoryRegionSection *section = &item->section;
@@ -41,6 +64,9 @@ static void tell(MemoryListener *listener, MemoryPlane plane, const MemoryPlaneI
     hwaddr len;
 
     switch (plane) {
+    case MEMORY_PLANE_LOG:
+        tell_log(listener, item, added);
+        break;
     case MEMORY_PLANE_EVENTFD:
         eventfd = added ? listener->eventfd_add : listener->eventfd_del;
         if (eventfd) {
@@ -90,7 +116,14 @@ static void tell_range_gone(MemoryListener *listener, MemoryPlane plane, const F
     MemoryPlaneItem piece;
     uint32_t i;
 
-    if (!set || (range->flags & FLAT_INTERPOSED)) { /* the latter was not told of */
+    if (range->flags & FLAT_INTERPOSED) {
+        return; /* was not told of */
+    }
+    if (plane == MEMORY_PLANE_LOG && range->mr->dirty_log_seen) {
+        piece = (MemoryPlaneItem){.section = flat_range_section(range), .data = range->mr->dirty_log_seen, .fd = -1};
+        tell(listener, plane, &piece, false);
+    }
+    if (!set) {
         return;
     }
     for (i = plane_set_beginning_from(set, range->offset + (range->last - range->first)); i < set->n; i++) {

@@ -28,7 +28,7 @@ enum UndoOp {
     /* from here on the commit, once it cannot fail any more, may have something to do for each: Txn.late */
     UNDO_LOG,        /* b: client a got a user, or lost one; c: on behalf of all RAM */
     UNDO_GRANULE,    /* of client a was b */
-    UNDO_GLOBAL_LOG, /* b: of all RAM, began or ended */
+    UNDO_GLOBAL_LOG, /* b: reasons a got a user each, or lost one; c: and so it began, or ended */
     UNDO_RAM_SIZE,   /* its block used a bytes */
     UNDO_HOOKS,     /* a were wanted, b were in force */
     UNDO_INTERPOSER, /* was a */

@@ -25,7 +25,8 @@
 static RamBlock *touched; /* guarded by the topology lock; their clients changed in the open transaction */
 
 static Lock blocks_lock = LOCK_INITIALIZER(LOCK_RANK_LEAF, "RAM blocks");
-static RamBlock *all, *logged;   /* guarded by blocks_lock */
+static RamBlock *all;            /* guarded by blocks_lock */
+static RamBlock *logged;         /* likewise; whether there is any, anybody may ask */
 static bool global_logging;      /* likewise */
 
 static void touch(RamBlock *block)
@@ -127,6 +128,21 @@ static void raise_client(DirtyLog *log, unsigned client)
     }
 }
 
+MemoryRegion *dirty_log_changed(const MemoryRegion *after)
+{
+    RamBlock *block = after ? ((RamBlock *)after->block)->dirty.touched_next : touched;
+
+    while (block && block->dirty.mr->dirty_log_mask == block->dirty.mr->dirty_log_seen) {
+        block = block->dirty.touched_next;
+    }
+    return block ? block->dirty.mr : NULL;
+}
+
+bool dirty_log_in_use(void)
+{
+    return __atomic_load_n(&logged, __ATOMIC_RELAXED) || touched;
+}
+
 void dirty_log_raise(void)
 {
     RamBlock *block;
@@ -145,6 +161,7 @@ void dirty_log_raise(void)
             }
         }
         __atomic_store_n(&log->on, log->on | begin, __ATOMIC_RELEASE);
+        log->mr->dirty_log_seen = log->mr->dirty_log_mask;
     }
 }
 
@@ -160,9 +177,9 @@ static void list_logged(RamBlock *block)
         if (logged) {
             logged->dirty.logged_pprev = &log->logged_next;
         }
-        logged = block;
+        __atomic_store_n(&logged, block, __ATOMIC_RELAXED);
     } else if (!wanted && log->logged_pprev) {
-        *log->logged_pprev = log->logged_next;
+        __atomic_store_n(log->logged_pprev, log->logged_next, __ATOMIC_RELAXED);
         if (log->logged_next) {
             log->logged_next->dirty.logged_pprev = log->logged_pprev;
         }
@@ -230,7 +247,7 @@ void dirty_log_join_end(RamBlock *block, MemoryRegion *mr)
 
     log->mr = mr;
     if (log->on) {
-        mr->dirty_log_mask = (uint8_t)log->on;
+        mr->dirty_log_mask = mr->dirty_log_seen = (uint8_t)log->on;
         mr->hooks_wanted = REGION_HOOK_LOG;
         region_hook(mr, REGION_HOOK_LOG);
         list_logged(block);

@@ -91,6 +91,10 @@ int dirty_log_use(RamBlock *block, unsigned client);
 void dirty_log_unuse(RamBlock *block, unsigned client);
 void dirty_log_reuse(RamBlock *block, unsigned client); /* take an unuse back: whatever was needed for it is still there */
 uint8_t dirty_log_wanted(const RamBlock *block); /* mask of clients with users */
+/* The regions whose mask the open transaction changes: the first, and the one after one. NULL: no more. */
+MemoryRegion *dirty_log_changed(const MemoryRegion *after);
+/* Is any block logged, or will be? Else no listener need hear of it. */
+bool dirty_log_in_use(void);
 /* Blocks whose clients changed in the open transaction come into force: first, before the commit publishes, those that begin;
    then, after it, those that end. Abort: the first is left out, and what was staged is dropped. */
 void dirty_log_raise(void);

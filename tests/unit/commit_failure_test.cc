@@ -28,6 +28,8 @@ struct Mirror {
     MemoryListener listener;
     std::map<hwaddr, std::pair<hwaddr, MemoryRegion *>> ranges;
     std::set<std::pair<hwaddr, int>> eventfds;
+    std::map<hwaddr, unsigned> masks; /* of the dirty log */
+    int global;                       /* starts less stops */
     int balance; /* begins less commits and aborts */
 };
 
@@ -56,6 +58,15 @@ protected:
             m->listener.prepare = [](MemoryListener *, const MemoryDelta *) { return 0; };
             m->listener.abort = [](MemoryListener *l, const MemoryDelta *) { mirror_of(l)->balance--; };
             m->listener.commit = [](MemoryListener *l) { mirror_of(l)->balance--; };
+            m->listener.log_start = m->listener.log_stop = [](MemoryListener *l, const MemoryRegionSection *s, unsigned,
+                                                              unsigned mask) {
+                mirror_of(l)->masks[s->offset_within_address_space] = mask;
+            };
+            m->listener.log_global_start = [](MemoryListener *l) {
+                mirror_of(l)->global++;
+                return 0;
+            };
+            m->listener.log_global_stop = [](MemoryListener *l) { mirror_of(l)->global--; };
             m->listener.region_add = [](MemoryListener *l, const MemoryRegionSection *s) {
                 mirror_of(l)->ranges[s->offset_within_address_space] = {s->last, s->mr};
             };
@@ -103,7 +114,10 @@ protected:
         std::ostringstream out;
         out << text_of(&as) << "|" << text_of(&master) << "|" << generation_of(&as) << "|" << generation_of(&master);
         for (auto m : {&mirror, &mirror2}) {
-            out << "|" << m->balance;
+            out << "|" << m->balance << " " << m->global;
+            for (auto &e : m->masks) {
+                out << " " << std::hex << e.first << "=" << e.second;
+            }
             for (auto &e : m->eventfds) {
                 out << " " << std::hex << e.first << ">" << e.second;
             }
@@ -291,6 +305,70 @@ TEST_F(CommitFailure, MakingASpaceAndRegisteringAListener)
     mem_shim_fail_nth(0, false);
     EXPECT_TRUE(third.ranges.empty());
     ASSERT_EQ(0, address_space_destroy(&late, nullptr));
+}
+
+TEST_F(CommitFailure, LoggingARegionAndResizingIt)
+{
+    MemoryRegion ram;
+    uint64_t granule = 64;
+
+    ASSERT_EQ(0, memory_region_init_resizeable_ram(&ram, "ram", 0x10000, 0x40000, nullptr));
+    ASSERT_EQ(0, memory_region_add_subregion(&root, 0x40000000, &ram));
+    EXPECT_GT(fail_everywhere(
+                  [&] {
+                      int err = memory_transaction_begin();
+                      if (err < 0) {
+                          return err;
+                      }
+                      err = memory_region_set_dirty_granule(&ram, DIRTY_MEMORY_VGA, granule);
+                      err = err ? err : memory_region_set_log(&ram, true, DIRTY_MEMORY_VGA);
+                      err = err ? err : memory_region_ram_resize(&ram, 0x20000);
+                      err = err ? err : memory_region_set_log(&ram, true, DIRTY_MEMORY_VGA);
+                      if (err < 0) {
+                          memory_transaction_abort();
+                          return err;
+                      }
+                      return memory_transaction_commit();
+                  },
+                  [&] {
+                      EXPECT_EQ(granule, memory_region_get_dirty_granule(&ram, DIRTY_MEMORY_VGA));
+                      ASSERT_EQ(0, memory_region_set_log(&ram, false, DIRTY_MEMORY_VGA));
+                      ASSERT_EQ(0, memory_region_set_log(&ram, false, DIRTY_MEMORY_VGA));
+                      ASSERT_EQ(0, memory_region_ram_resize(&ram, 0x10000));
+                      granule *= 2; /* so that the next one needs another bitmap */
+                  }),
+              6u);
+    ASSERT_EQ(0, memory_region_del_subregion(&root, &ram));
+    ASSERT_EQ(0, memory_region_destroy(&ram));
+    ASSERT_EQ(0, memory_region_quiesce(&ram));
+}
+
+TEST_F(CommitFailure, LoggingAllRam)
+{
+    MemoryRegion ram[3];
+
+    for (auto &r : ram) {
+        ASSERT_EQ(0, memory_region_init_ram(&r, "ram", 0x10000));
+        ASSERT_EQ(0, memory_region_add_subregion(&root, 0x40000000 + (hwaddr)(&r - ram) * 0x10000, &r));
+    }
+    EXPECT_GT(fail_everywhere([&] { return memory_global_dirty_log_start(GLOBAL_DIRTY_MIGRATION); },
+                              [&] { ASSERT_EQ(0, memory_global_dirty_log_stop(GLOBAL_DIRTY_MIGRATION)); }),
+              6u);
+    ASSERT_EQ(0, memory_global_dirty_log_start(GLOBAL_DIRTY_MIGRATION));
+    fail_everywhere([&] { return memory_global_dirty_log_stop(GLOBAL_DIRTY_MIGRATION); },
+                    [&] { ASSERT_EQ(0, memory_global_dirty_log_start(GLOBAL_DIRTY_MIGRATION)); });
+    mem_shim_fail_nth(1, true);
+    MemoryRegion late;
+    EXPECT_EQ(-ENOMEM, memory_region_init_ram(&late, "late", 0x1000));
+    mem_shim_fail_nth(2, true);
+    EXPECT_EQ(-ENOMEM, memory_region_init_ram(&late, "late", 0x1000)) << "no memory for its bitmap";
+    mem_shim_fail_nth(0, false);
+    ASSERT_EQ(0, memory_global_dirty_log_stop(GLOBAL_DIRTY_MIGRATION));
+    for (auto &r : ram) {
+        ASSERT_EQ(0, memory_region_del_subregion(&root, &r));
+        ASSERT_EQ(0, memory_region_destroy(&r));
+        ASSERT_EQ(0, memory_region_quiesce(&r));
+    }
 }
 
 TEST_F(CommitFailure, AddingIoeventfds)
