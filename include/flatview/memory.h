@@ -19,6 +19,7 @@
 #include <flatview/address_space.h>
 #include <flatview/memory_cache.h>
 #include <flatview/memory_dma.h>
+#include <flatview/memory_coalesced.h>
 #include <flatview/memory_eventfd.h>
 #include <flatview/memory_listener.h>
 #include <flatview/memory_dirty.h>

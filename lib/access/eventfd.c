@@ -32,6 +32,7 @@ bool eventfd_take_write(const FlatRange *range, hwaddr offset, unsigned size, ui
     }
     for (i = plane_set_at(set, offset); i != PLANE_NO_ITEM; i = plane_set_at_next(set, i)) {
         if (item_matches(&set->items[i], size, bus_value)) {
+            bus_flush_hooked(range->mr, region_hooks(range->mr)); /* whoever is woken looks at what was written before */
             *ret_result = eventfd_file_kick(eventfd_file_of(&set->items[i])) ? MEMTX_OK : MEMTX_ERROR;
             return true;
         }

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 
+#include <flatview/memory_coalesced.h>
 #include <flatview/memory_population.h>
 #include <flatview/memory_region.h>
 
@@ -162,8 +163,10 @@ int memory_region_set_offset(MemoryRegion *mr, hwaddr offset)
 
 int memory_region_destroy(MemoryRegion *mr)
 {
-    int err = begin_on(mr);
+    int err;
 
+    (void)memory_region_flush_coalesced(mr); /* what was written before is delivered before */
+    err = begin_on(mr);
     if (err < 0) {
         return err;
     }

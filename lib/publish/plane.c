@@ -34,7 +34,7 @@ static struct {
 
 /* ---- edits ---- */
 
-static RegionPlanes *planes_of(MemoryRegion *mr)
+RegionPlanes *plane_region(MemoryRegion *mr)
 {
     RegionPlanes *planes = mr->planes;
 
@@ -58,7 +58,7 @@ const PlaneSet *plane_now(const MemoryRegion *mr, MemoryPlane plane)
 /* A version to edit, with room for more. NULL: -ENOMEM. */
 static PlaneSet *stage_set(MemoryRegion *mr, MemoryPlane plane, size_t more)
 {
-    RegionPlanes *planes = planes_of(mr);
+    RegionPlanes *planes = plane_region(mr);
     PlaneSet **staged;
 
     if (!planes) {

@@ -22,6 +22,9 @@ struct UndoEntry;
 
 /* ---- for mutators: in a transaction ---- */
 
+/* Made if there is none; NULL: -ENOMEM. Stays with the region. */
+RegionPlanes *plane_region(MemoryRegion *mr);
+
 /* What mr carries, staged or seen; NULL: nothing. May have items that are GONE. Until the next change. */
 const PlaneSet *plane_now(const MemoryRegion *mr, MemoryPlane plane);
 /* 0 or -ENOMEM with nothing changed. The item's object is the transaction's: freed if this is undone. */

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "topology/coalesced_ring.h"
 
 enum {
     MIN_CAP = 4,
@@ -276,5 +277,6 @@ void region_planes_free(RegionPlanes *planes)
         }
         plane_set_free(set);
     }
+    coalesced_ring_free(planes->ring);
     mem_free(planes, sizeof(*planes));
 }

@@ -49,6 +49,7 @@ typedef struct PlaneSet {
 /* Planes of one region; made when it is first needed, freed with the region. */
 typedef struct RegionPlanes {
     PlaneSet *seen[MEMORY_PLANE_COUNT]; /* what dispatch uses: release and acquire. NULL: nothing */
+    struct CoalescedRing *ring; /* likewise. NULL: never had a coalesced range */
     /* under the topology lock */
     PlaneSet *staged[MEMORY_PLANE_COUNT];     /* the next version, if the open transaction edits it */
     AddrRange edited[MEMORY_PLANE_COUNT];     /* hull of what it edits */

@@ -45,6 +45,7 @@ enum RegionState {
 #define REGION_HOOK_GUARD (1u << 3)     /* has an opinion on re-entrancy */
 #define REGION_HOOK_LOCK (1u << 4)      /* its callbacks run under a lock */
 #define REGION_HOOK_COUNT (1u << 5)     /* its calls in flight are counted */
+#define REGION_HOOK_FLUSH (1u << 6)     /* an access to it flushes all rings of coalesced writes */
 
 /* Between the number that callbacks of mr get for size bytes and those bytes as a little-endian number; its own inverse. */
 static inline uint64_t region_bus_order(const MemoryRegion *mr, uint64_t value, unsigned size)

@@ -9,6 +9,8 @@
  */
 #include "topology/release.h"
 
+#include "topology/coalesced_ring.h"
+#include "topology/plane_set.h"
 #include "topology/ram_index.h"
 
 static void release(RetireHead *head)
@@ -25,6 +27,11 @@ static void release(RetireHead *head)
 
 void region_retire(MemoryRegion *mr)
 {
+    const RegionPlanes *planes = mr->planes;
+
+    if (planes && planes->ring) {
+        coalesced_ring_kill(planes->ring); /* who has taken it from the list is in a read section that began before */
+    }
     mr->state = REGION_STATE_DEAD;
     ram_index_remove(mr->block); /* what is dead must be unfindable before its grace period begins */
     /* A region that no view ever showed has an empty interval: a grace period is all it waits for. */

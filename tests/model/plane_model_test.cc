@@ -6,6 +6,7 @@
  */
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <map>
 #include <memory>
@@ -22,6 +23,7 @@ namespace {
 
 struct Carried {
     std::set<PlaneEventfd> eventfds; /* offsets in the region */
+    std::set<PlaneRange> coalesced;
 };
 
 enum { N_DEVICES = 12, N_BUSES = 3, N_SPACES = 3, DEVICE_SIZE = 0x40, BUS_SIZE = 0x400 };
@@ -116,10 +118,34 @@ protected:
         }
     }
 
+    void change_coalescing(unsigned i)
+    {
+        auto &mine = model[i].coalesced;
+        hwaddr offset = any(DEVICE_SIZE - 8), size = 1 + any(8);
+        if (any(4) == 0) {
+            ASSERT_EQ(0, memory_region_clear_coalescing(&dev[i].mr));
+            mine.clear();
+            return;
+        }
+        if (any(8) == 0) {
+            ASSERT_EQ(0, memory_region_set_coalescing(&dev[i].mr));
+            mine = {PlaneRange(0, DEVICE_SIZE)};
+            return;
+        }
+        bool clash = false;
+        for (auto &other : mine) {
+            clash |= other.first < offset + size && offset < other.first + other.second;
+        }
+        ASSERT_EQ(clash ? -EEXIST : 0, memory_region_add_coalescing(&dev[i].mr, offset, size));
+        if (!clash) {
+            mine.insert({offset, size});
+        }
+    }
+
     void change_something()
     {
         unsigned i = (unsigned)any(N_DEVICES), s = (unsigned)any(N_SPACES);
-        switch (any(9)) {
+        switch (any(11)) {
         case 0:
             ASSERT_EQ(0, memory_region_set_address(&dev[i].mr, any(BUS_SIZE)));
             break;
@@ -139,6 +165,10 @@ protected:
             break;
         case 5:
             ASSERT_EQ(0, memory_region_set_readonly(&buses[any(N_BUSES)], any(4) == 0));
+            break;
+        case 6:
+        case 7:
+            change_coalescing(i);
             break;
         default:
             change_eventfds(i);
@@ -181,6 +211,7 @@ protected:
     struct Truth {
         PlaneModel *test;
         std::set<PlaneEventfd> eventfds;
+        std::set<PlaneRange> coalesced;
     };
 
     static int add_range(const MemoryRegionSection *s, void *arg)
@@ -195,17 +226,26 @@ protected:
                                                     std::get<2>(e), std::get<3>(e)));
             }
         }
+        for (auto &r : truth->test->model[i].coalesced) {
+            hwaddr first = std::max(r.first, s->offset_within_region);
+            hwaddr end = std::min(r.first + r.second, s->offset_within_region + len);
+            if (first < end) {
+                truth->coalesced.insert(
+                    PlaneRange(s->offset_within_address_space + (first - s->offset_within_region), end - first));
+            }
+        }
         return 0;
     }
 
     void check()
     {
         for (unsigned i = 0; i < N_SPACES; i++) {
-            Truth truth = {this, {}};
+            Truth truth = {this, {}, {}};
             FlatView *view = address_space_get_flatview(&spaces[i]);
             flatview_for_each_range(view, 0, UINT64_MAX, add_range, &truth);
             flatview_unref(view);
             ASSERT_EQ(truth.eventfds, mirrors[i].eventfds) << "space " << i;
+            ASSERT_EQ(truth.coalesced, mirrors[i].coalesced) << "space " << i;
             ASSERT_FALSE(mirrors[i].open);
             check_writes(i, truth);
         }

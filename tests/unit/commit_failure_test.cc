@@ -27,7 +27,7 @@ namespace {
 struct Mirror {
     MemoryListener listener;
     std::map<hwaddr, std::pair<hwaddr, MemoryRegion *>> ranges;
-    std::set<std::pair<hwaddr, int>> eventfds;
+    std::set<std::pair<hwaddr, int>> eventfds; /* and coalesced ranges, with minus their length */
     std::map<hwaddr, unsigned> masks; /* of the dirty log */
     int global;                       /* starts less stops */
     int balance; /* begins less commits and aborts */
@@ -72,6 +72,13 @@ protected:
             };
             m->listener.region_del = [](MemoryListener *l, const MemoryRegionSection *s) {
                 EXPECT_EQ(1u, mirror_of(l)->ranges.erase(s->offset_within_address_space));
+            };
+            m->listener.coalesced_io_add = [](MemoryListener *l, const MemoryRegionSection *s, hwaddr addr, hwaddr len) {
+                EXPECT_EQ(s->last, addr + (len - 1));
+                EXPECT_TRUE(mirror_of(l)->eventfds.insert({addr, -(int)len}).second);
+            };
+            m->listener.coalesced_io_del = [](MemoryListener *l, const MemoryRegionSection *, hwaddr addr, hwaddr len) {
+                EXPECT_EQ(1u, mirror_of(l)->eventfds.erase({addr, -(int)len}));
             };
             m->listener.eventfd_add = [](MemoryListener *l, const MemoryRegionSection *s, bool, uint64_t, int fd) {
                 EXPECT_TRUE(mirror_of(l)->eventfds.insert({s->offset_within_address_space, fd}).second);
@@ -386,6 +393,33 @@ TEST_F(CommitFailure, AddingIoeventfds)
     EXPECT_EQ(before, dup(fd)) << "and no descriptor is left behind";
     close(before);
     close(fd);
+}
+
+TEST_F(CommitFailure, CoalescingAndWhatMovesWithIt)
+{
+    ASSERT_EQ(0, memory_region_add_coalescing(&many[9].mr, 0, 4));
+    EXPECT_GT(fail_everywhere(
+                  [&] {
+                      int err = memory_transaction_begin();
+                      if (err < 0) {
+                          return err;
+                      }
+                      err = memory_region_set_coalescing(&many[9].mr);
+                      err = err ? err : memory_region_add_coalescing(&many[10].mr, 4, 4);
+                      err = err ? err : memory_region_set_address(&many[9].mr, 0x9000000);
+                      if (err < 0) {
+                          memory_transaction_abort();
+                          return err;
+                      }
+                      return memory_transaction_commit();
+                  },
+                  [&] {
+                      ASSERT_EQ(0, memory_region_set_address(&many[9].mr, 0x10000 + 9 * 0x20));
+                      ASSERT_EQ(0, memory_region_clear_coalescing(&many[9].mr));
+                      ASSERT_EQ(0, memory_region_add_coalescing(&many[9].mr, 0, 4));
+                      ASSERT_EQ(0, memory_region_clear_coalescing(&many[10].mr));
+                  }),
+              6u);
 }
 
 TEST_F(CommitFailure, MovingWhatHasIoeventfds)

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * memory_coalesced.h - coalesced MMIO: writes without an effect that anybody waits for are collected, and delivered together.
+ *
+ * Coalesced ranges belong to a region and follow it: unmapped and mapped again, they are there and announced at the new address
+ * without the device knowing (memory_listener.h: coalesced_io_add, coalesced_io_del; cut to what is visible).
+ *
+ * In the library's own dispatch a write that lies in a coalesced range, and that the region's ops accept, goes to a ring of the
+ * region and is MEMTX_OK; what the callback says later is nobody's. Any other write goes the usual way, after a flush.
+ *
+ * Order: the ring is one for the whole region. The writes of one thread are delivered in the order in which it made them, also
+ * with respect to its other writes to the region; writes of several threads in some order that agrees with each. Nothing
+ * is said about writes to different regions: that is what coalescing means.
+ *
+ * A flush delivers what was in the ring when it began, and returns when that has been delivered. The ring of a region is flushed
+ *   - before a read of the region, a write to it that is not coalesced, and a kick of one of its ioeventfds;
+ *   - before any access to a region with memory_region_set_flush_coalesced(): then all rings;
+ *   - when it is full, by the thread that finds it so;
+ *   - by memory_region_flush_coalesced(), memory_region_clear_coalescing() and memory_region_destroy();
+ *   - in time: the first write that waits arms the library's worker, which flushes after a grace period, as a rule within
+ *     some ten milliseconds; a read section that lasts longer delays it. Nothing is armed per write.
+ *
+ * Callbacks of a flush run on the thread that flushes, or on that worker, inside a read section, with the MemTxAttrs of the
+ * write, and under the region's own lock, if it has one (memory_serial.h). They must not wait for a thread that waits for
+ * the worker. A callback of a flush that accesses its own region does not flush it again: what it writes to a coalesced
+ * range is delivered by the next flush, and if the ring is full the write is MEMTX_ERROR. A thread waits for another's flush only
+ * if it is in no flush itself, holds no region's lock and has no transaction open and is no listener; otherwise it goes on
+ * without. Re-entrancy is judged when the write is made, not when it is delivered. What waits when its region is released is dropped.
+ */
+#ifndef FLATVIEW_MEMORY_COALESCED_H
+#define FLATVIEW_MEMORY_COALESCED_H
+
+#include <flatview/types.h>
+
+FLATVIEW_BEGIN_DECLS
+
+/* Writes that wait in one region at most. */
+#define MEMORY_COALESCED_RING 256
+
+/**
+ * memory_region_add_coalescing() - coalesce writes to [@offset, @offset + @size) of the region
+ *
+ * @mr is an MMIO region with callbacks. See memory_region.h for context, locking and further errors. No view is rendered.
+ * A region that ever had a coalesced range is accessed the slow way for good.
+ * Return: 0, -EINVAL (another kind of region, size 0), -ERANGE (not wholly inside the region), -EEXIST (overlaps one that is
+ *         there).
+ * Since:  0.1, as everything in this header.
+ */
+FLATVIEW_API int memory_region_add_coalescing(MemoryRegion *mr, hwaddr offset, uint64_t size);
+
+/** memory_region_set_coalescing() - coalesce the whole region, as large as it is now, in place of what ranges it had. */
+FLATVIEW_API int memory_region_set_coalescing(MemoryRegion *mr);
+
+/** memory_region_clear_coalescing() - flush, and coalesce nothing any more. 0 also if there was nothing. */
+FLATVIEW_API int memory_region_clear_coalescing(MemoryRegion *mr);
+
+/**
+ * memory_region_set_flush_coalesced() - before any access to @mr, flush all that waits anywhere
+ *
+ * For a region whose accesses depend on another's coalesced writes, such as the ports of a VGA adapter on its frame buffer.
+ * Return: 0, -EINVAL (not an MMIO region).
+ */
+FLATVIEW_API int memory_region_set_flush_coalesced(MemoryRegion *mr);
+FLATVIEW_API int memory_region_clear_flush_coalesced(MemoryRegion *mr);
+
+/**
+ * memory_region_flush_coalesced() - deliver what waits in @mr
+ *
+ * Context: any thread; callbacks of @mr may run. Also for a region without coalesced ranges, which costs nothing.
+ * Locking: none.
+ * Return:  0, -EINVAL (NULL, not initialised).
+ */
+FLATVIEW_API int memory_region_flush_coalesced(MemoryRegion *mr);
+
+/** address_space_flush_coalesced() - deliver what waits in regions that @as shows, and in all others. 0, -EINVAL. */
+FLATVIEW_API int address_space_flush_coalesced(AddressSpace *as);
+
+FLATVIEW_END_DECLS
+
+#endif

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * coalesced.c - writes that go to a ring, and flushes.
+ *
+ * Invariant: a ring is delivered by one thread at a time, in order (coalesced_ring.h). A thread waits for another's flush only if
+ * nothing that the other's callbacks may want is its own: no ring that it delivers itself, no lock of a region, not the topology
+ * lock. So among flushes there is no circle; what a thread does without is a flush that another one is about to finish.
+ * Established by: may_wait(). Relied on by: vCPUs, which flush in the middle of whatever they do.
+ *
+ * Context: in a read section, which keeps the region, its ring and its ops.
+ */
+#include "access/bus.h"
+
+#include "base/reader.h"
+#include "publish/transaction.h"
+#include "topology/coalesced_ring.h"
+#include "topology/plane_set.h"
+
+/* Rings that this thread delivers just now, innermost first. */
+typedef struct Delivery {
+    const CoalescedRing *ring;
+    struct Delivery *up;
+} Delivery;
+
+static __thread Delivery *deliveries;
+
+static CoalescedRing *ring_of(const MemoryRegion *mr)
+{
+    RegionPlanes *planes = reader_load(&mr->planes);
+
+    return planes ? reader_load(&planes->ring) : NULL;
+}
+
+static bool is_delivering(const CoalescedRing *ring)
+{
+    const Delivery *at;
+
+    for (at = deliveries; at && at->ring != ring; at = at->up) {
+    }
+    return at;
+}
+
+static bool may_wait(void)
+{
+    const CallFrame *frame;
+
+    for (frame = call_chain; frame && !frame->locked; frame = frame->up) {
+    }
+    return !deliveries && !frame && !txn_holds_lock();
+}
+
+static void deliver(CoalescedRing *ring, const CoalescedWrite *write)
+{
+    const FlatRange range = {
+        .first = write->offset,
+        .last = write->offset + (write->size - 1),
+        .mr = ring->mr,
+        .offset = write->offset,
+        .bias = write->bias,
+        .ops = ring->mr->ops,
+        .flags = write->flags,
+    };
+
+    (void)call_write_queued(&range, write->offset, write->size, write->attrs, write->value); /* nobody asks any more */
+}
+
+static void drain(CoalescedRing *ring, bool wait)
+{
+    Delivery delivery = {ring, deliveries};
+    CoalescedWrite write;
+    uint64_t until;
+
+    if (is_delivering(ring) || !coalesced_ring_take(ring, wait, &until)) {
+        return;
+    }
+    deliveries = &delivery;
+    while (coalesced_ring_next(ring, until, &write)) {
+        deliver(ring, &write);
+        coalesced_ring_delivered(ring);
+    }
+    deliveries = delivery.up;
+    coalesced_ring_give_back(ring);
+}
+
+void coalesced_flush(const MemoryRegion *mr)
+{
+    CoalescedRing *ring = ring_of(mr);
+
+    if (ring && coalesced_ring_busy(ring)) {
+        drain(ring, may_wait());
+    }
+}
+
+static void wake_worker(void);
+
+/* Each ring that is queued now, once. It is taken off the list before it is looked into, under its lock: so a write that is put
+   in after that look finds it off the list. */
+static void flush_queued(bool wait)
+{
+    size_t n = coalesced_ring_count_queued();
+    CoalescedRing *ring;
+
+    for (; n && (ring = coalesced_ring_unqueue()); n--) {
+        drain(ring, wait);
+        if (coalesced_ring_busy(ring) && coalesced_ring_queue(ring)) {
+            wake_worker();
+        }
+    }
+}
+
+void coalesced_flush_all(void)
+{
+    flush_queued(may_wait());
+}
+
+/* ---- in time ---- */
+
+static ReaderDeferred work;
+
+static void run_worker(ReaderDeferred *deferred)
+{
+    reader_enter();
+    flush_queued(false); /* it has other things to do than to wait */
+    reader_exit();
+    if (!coalesced_ring_disarm()) {
+        reader_defer(deferred, run_worker);
+    }
+}
+
+static void wake_worker(void)
+{
+    reader_defer(&work, run_worker);
+}
+
+/* ---- writes ---- */
+
+static bool is_coalesced(const MemoryRegion *mr, hwaddr offset, unsigned size)
+{
+    RegionPlanes *planes = reader_load(&mr->planes);
+    const PlaneSet *set = planes ? reader_load(&planes->seen[MEMORY_PLANE_COALESCED]) : NULL;
+    uint32_t i;
+
+    if (!set) {
+        return false;
+    }
+    i = plane_set_ending_from(set, offset);
+    return i < set->n && set->items[i].first <= offset && set->items[i].last - offset >= size - 1;
+}
+
+bool coalesced_take_write(const FlatRange *range, hwaddr offset, unsigned size, MemTxAttrs attrs, uint64_t value,
+                          MemTxResult *ret_result)
+{
+    CoalescedRing *ring = ring_of(range->mr);
+    const CoalescedWrite write = {offset, value, range->bias, range->flags, size, attrs};
+
+    if (!ring) {
+        return false;
+    }
+    if (!is_coalesced(range->mr, offset, size) || splitter_check(range, offset, size, attrs, true) != MEMTX_OK) {
+        coalesced_flush(range->mr);
+        return false;
+    }
+    while (!coalesced_ring_put(ring, &write)) {
+        bool wait = may_wait();
+
+        drain(ring, wait);
+        if (!wait && coalesced_ring_full(ring)) {
+            *ret_result = MEMTX_ERROR; /* it is full of what this thread, or one that it cannot wait for, has to deliver */
+            return true;
+        }
+    }
+    if (coalesced_ring_queue(ring)) {
+        wake_worker();
+    }
+    *ret_result = MEMTX_OK;
+    return true;
+}

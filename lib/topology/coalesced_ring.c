@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * coalesced_ring.c - writes that wait, and the rings in which some do.
+ *
+ * Invariant: as in coalesced_ring.h. A producer holds the ring's lock for a few instructions, the taker of a ring holds no lock
+ * while it delivers. The list's lock is never held with a ring's: each is a leaf.
+ * Established by: the functions here. Relied on by: access/coalesced.c, which delivers, and release.c, which kills.
+ *
+ * One ring for each region, and not one for each thread, because a thread's entries would have to be merged with those of
+ * others by some clock to be delivered in an order that agrees with each; the price is that two vCPUs that write to one
+ * device contend for its line, as they would in the device.
+ */
+#include "topology/coalesced_ring.h"
+
+#include "base/mem.h"
+
+static Lock list_lock = LOCK_INITIALIZER(LOCK_RANK_LEAF, "coalesced rings");
+static CoalescedRing *list;
+static size_t n_queued;
+static bool armed; /* the worker has been told */
+
+CoalescedRing *coalesced_ring_new(MemoryRegion *mr)
+{
+    CoalescedRing *ring = mem_zalloc(sizeof(*ring));
+
+    if (ring) {
+        ring->lock = (Lock)LOCK_INITIALIZER(LOCK_RANK_LEAF, "coalesced ring");
+        pthread_cond_init(&ring->given_back, NULL);
+        ring->mr = mr;
+    }
+    return ring;
+}
+
+void coalesced_ring_free(CoalescedRing *ring)
+{
+    if (ring) {
+        coalesced_ring_kill(ring);
+        pthread_cond_destroy(&ring->given_back);
+        pthread_mutex_destroy(&ring->lock.mutex);
+        mem_free(ring, sizeof(*ring));
+    }
+}
+
+bool coalesced_ring_put(CoalescedRing *ring, const CoalescedWrite *write)
+{
+    bool room;
+
+    lock_acquire(&ring->lock);
+    room = ring->tail - __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE) < MEMORY_COALESCED_RING;
+    if (room) {
+        ring->writes[ring->tail % MEMORY_COALESCED_RING] = *write;
+        __atomic_store_n(&ring->tail, ring->tail + 1, __ATOMIC_RELEASE);
+    }
+    lock_release(&ring->lock);
+    return room;
+}
+
+bool coalesced_ring_take(CoalescedRing *ring, bool may_wait, uint64_t *ret_until)
+{
+    bool took;
+
+    lock_acquire(&ring->lock);
+    while (ring->taken && may_wait) {
+        lock_wait(&ring->lock, &ring->given_back);
+    }
+    took = !ring->taken && ring->head != ring->tail;
+    if (took) {
+        ring->taken = true;
+        *ret_until = ring->tail;
+    }
+    lock_release(&ring->lock);
+    return took;
+}
+
+/* The place is free as soon as the write has been copied: the callback may itself need one. */
+bool coalesced_ring_next(CoalescedRing *ring, uint64_t until, CoalescedWrite *ret_write)
+{
+    uint64_t head = ring->head;
+
+    if (head == until) {
+        return false;
+    }
+    *ret_write = ring->writes[head % MEMORY_COALESCED_RING];
+    __atomic_store_n(&ring->head, head + 1, __ATOMIC_RELEASE);
+    return true;
+}
+
+void coalesced_ring_delivered(CoalescedRing *ring)
+{
+    __atomic_store_n(&ring->done, ring->head, __ATOMIC_RELEASE);
+}
+
+void coalesced_ring_give_back(CoalescedRing *ring)
+{
+    lock_acquire(&ring->lock);
+    ring->taken = false;
+    pthread_cond_broadcast(&ring->given_back);
+    lock_release(&ring->lock);
+}
+
+/* ---- the list ---- */
+
+bool coalesced_ring_queue(CoalescedRing *ring)
+{
+    bool tell = false;
+
+    if (__atomic_load_n(&ring->queued, __ATOMIC_ACQUIRE)) {
+        return false; /* whoever takes it off the list sees what was put in before this was asked */
+    }
+    lock_acquire(&list_lock);
+    if (!ring->pprev && !ring->dead) {
+        ring->next = list;
+        ring->pprev = &list;
+        if (list) {
+            list->pprev = &ring->next;
+        }
+        list = ring;
+        n_queued++;
+        __atomic_store_n(&ring->queued, true, __ATOMIC_RELEASE);
+        tell = !armed;
+        armed = true;
+    }
+    lock_release(&list_lock);
+    return tell;
+}
+
+static void take_off(CoalescedRing *ring)
+{
+    if (ring->pprev) {
+        *ring->pprev = ring->next;
+        if (ring->next) {
+            ring->next->pprev = ring->pprev;
+        }
+        ring->pprev = NULL;
+        n_queued--;
+        __atomic_store_n(&ring->queued, false, __ATOMIC_SEQ_CST);
+    }
+}
+
+CoalescedRing *coalesced_ring_unqueue(void)
+{
+    CoalescedRing *ring;
+
+    lock_acquire(&list_lock);
+    ring = list;
+    if (ring) {
+        take_off(ring);
+    }
+    lock_release(&list_lock);
+    return ring;
+}
+
+size_t coalesced_ring_count_queued(void)
+{
+    size_t n;
+
+    lock_acquire(&list_lock);
+    n = n_queued;
+    lock_release(&list_lock);
+    return n;
+}
+
+bool coalesced_ring_disarm(void)
+{
+    bool none;
+
+    lock_acquire(&list_lock);
+    none = !list;
+    armed = !none;
+    lock_release(&list_lock);
+    return none;
+}
+
+void coalesced_ring_kill(CoalescedRing *ring)
+{
+    lock_acquire(&list_lock);
+    take_off(ring);
+    ring->dead = true;
+    lock_release(&list_lock);
+}
