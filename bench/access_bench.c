@@ -6,6 +6,8 @@
  *   typed      each ld and st function, on one region of RAM and one of MMIO
  *   copy       address_space_read() and _write() of 64 B to 1 MiB of RAM; beside it memcpy() of the same bytes
  *   translate  address_space_translate() in a read section, at random among n
+ *   iommu      32-bit loads of RAM behind an IOMMU region, in one page and at random in 16, with what threads cache; and a
+ *              notification that nobody hears
  *   staged     address_space_find_staged() with so many changes pending: rendered once, asked again and again; and with one
  *              more change before each question
  */
@@ -224,6 +226,82 @@ static uint64_t translate(void *arg, uint64_t n)
     return found;
 }
 
+/* ---- through an IOMMU ---- */
+
+enum { IOMMU_PAGES = 16, IOMMU_PAGE = 0x1000 };
+
+typedef struct Dma {
+    MemoryRegion mr; /* first: translate() finds the rest by it */
+    AddressSpace as;
+    Map *map;
+    uint64_t calls, pages;
+} Dma;
+
+/* Page p leads to region p. */
+static IOMMUTLBEntry translate_page(MemoryRegion *mr, hwaddr addr, IOMMUAccessFlags flag, unsigned iommu_idx)
+{
+    Dma *dma = container_of(mr, Dma, mr);
+    uint64_t page = addr / IOMMU_PAGE;
+
+    (void)flag;
+    (void)iommu_idx;
+    dma->calls++;
+    return (IOMMUTLBEntry){
+        .target_as = &dma->map->as,
+        .iova = page * IOMMU_PAGE,
+        .last = page * IOMMU_PAGE + IOMMU_PAGE - 1,
+        .translated_addr = map_addr(page),
+        .perm = page < dma->map->n ? IOMMU_RW : IOMMU_NONE,
+    };
+}
+
+static const MemoryRegionIOMMUOps dma_ops = {.translate = translate_page};
+
+static uint64_t iommu_load(void *arg, uint64_t n)
+{
+    Dma *dma = arg;
+    uint64_t state = 1, k, found = 0;
+
+    dma->calls = 0;
+    for (k = 0; k < n; k++) {
+        uint64_t r = bench_random(&state), page = 1 + r % dma->pages;
+        uint32_t value = 0;
+
+        bench_check(address_space_ldl_le(&dma->as, page * IOMMU_PAGE + 8, MEMTXATTRS_UNSPECIFIED, &value) == MEMTX_OK);
+        found += value == page;
+    }
+    bench_check(found == n && dma->calls <= dma->pages);
+    return found;
+}
+
+static uint64_t iommu_notify(void *arg, uint64_t n)
+{
+    Dma *dma = arg;
+    IOMMUTLBEvent event = {.type = IOMMU_NOTIFIER_UNMAP, .entry = {.last = IOMMU_PAGE - 1}};
+    uint64_t k;
+    uint32_t value;
+
+    for (k = 0; k < n; k++) {
+        bench_check(memory_region_notify_iommu(&dma->mr, 0, event) == 0);
+    }
+    dma->calls = 0;
+    bench_check(address_space_ldl_le(&dma->as, 0, MEMTXATTRS_UNSPECIFIED, &value) == MEMTX_OK && dma->calls == 1);
+    return n;
+}
+
+static void dma_init(Dma *dma, Map *map, uint64_t pages)
+{
+    *dma = (Dma){.map = map, .pages = pages};
+    bench_check(memory_region_init_iommu(&dma->mr, &dma_ops, "iommu", UINT64_MAX) == 0);
+    bench_check(address_space_init(&dma->as, &dma->mr, "dma") == 0);
+}
+
+static void dma_fini(Dma *dma)
+{
+    bench_check(address_space_destroy(&dma->as, NULL) == 0);
+    bench_check(memory_region_destroy(&dma->mr) == 0 && memory_region_quiesce(&dma->mr) == 0);
+}
+
 /* ---- staged ---- */
 
 /* Half of the regions move up by half a stride and back, undone in the end by an abort. */
@@ -265,8 +343,9 @@ static uint64_t staged_anew(void *arg, uint64_t n)
 int main(int argc, char **argv)
 {
     static const size_t sizes[] = {16, 256, 4096};
-    Map *maps[3];
+    Map *maps[3], *behind;
     Copy copy;
+    Dma dma[2];
     size_t i;
 
     bench_init(argc, argv, "access");
@@ -281,12 +360,21 @@ int main(int argc, char **argv)
         maps[i] = map_new(sizes[i], false);
         add_case("flatview", bench_text("\"op\": \"translate\", \"n\": %zu", sizes[i]), translate, maps[i], 10000);
     }
+    behind = map_new(IOMMU_PAGES + 1, true);
+    dma_init(&dma[0], behind, 1);
+    dma_init(&dma[1], behind, IOMMU_PAGES);
+    add_case("flatview", "\"op\": \"load through an IOMMU\", \"pages\": 1", iommu_load, &dma[0], 10000);
+    add_case("flatview", "\"op\": \"load through an IOMMU\", \"pages\": 16", iommu_load, &dma[1], 10000);
+    add_case("flatview", "\"op\": \"IOMMU notification\"", iommu_notify, &dma[0], 1000);
     add_case("flatview", "\"op\": \"staged look-up, nothing new\", \"n\": 4096", staged_again, maps[2], 4096);
     add_case("flatview", "\"op\": \"staged look-up, after a change\", \"n\": 4096", staged_anew, maps[2], 1024);
     bench_cases(cases, n_cases, bench_options.quick ? 2 : 6, bench_options.quick ? 4 : 8);
     for (i = 0; i < 3; i++) {
         map_free(maps[i]);
     }
+    dma_fini(&dma[0]);
+    dma_fini(&dma[1]);
+    map_free(behind);
     copy_fini(&copy);
     map_free(mmio);
     map_free(ram);

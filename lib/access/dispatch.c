@@ -378,8 +378,10 @@ static MemTxResult range_takes(const FlatRange *range, bool is_write)
     return range->ops->read || range->ops->read_with_attrs ? MEMTX_OK : MEMTX_ACCESS_ERROR;
 }
 
-MemTxResult dispatch_translate(AddressSpace *as, hwaddr addr, bool is_write, MemTxAttrs attrs,
-                               MemoryRegionSection *ret_section)
+/* The range behind IOMMU regions, as as sees it: at its addresses, and no further than translations go. Not inlined: whoever
+   has none of them pays nothing for it. */
+static __attribute__((noinline)) MemTxResult translated_section(AddressSpace *as, hwaddr addr, bool is_write,
+                                                                MemTxAttrs attrs, MemoryRegionSection *ret_section)
 {
     DispatchViews views;
     FlatRange piece;
@@ -394,11 +396,28 @@ MemTxResult dispatch_translate(AddressSpace *as, hwaddr addr, bool is_write, Mem
     if (!at.range->ops && !at.range->host) {
         return MEMTX_DECODE_ERROR;
     }
-    /* As as sees it: at its addresses, and no further than translations go. */
     piece = flat_range_cut(at.range, at.addr - at.before, at.addr + at.after);
     *ret_section = flat_range_section(&piece);
     ret_section->offset_within_address_space = addr - at.before;
     ret_section->last = addr + at.after;
     ret_section->readonly |= !(at.perm & IOMMU_WO);
     return range_takes(at.range, is_write);
+}
+
+MemTxResult dispatch_translate(AddressSpace *as, hwaddr addr, bool is_write, MemTxAttrs attrs,
+                               MemoryRegionSection *ret_section)
+{
+    const FlatRange *range = thread_cache_find(cell_view(space_cell(as)), addr);
+
+    if (!range) {
+        return MEMTX_DECODE_ERROR;
+    }
+    if (__builtin_expect(range->flags & FLAT_IOMMU, 0)) {
+        return translated_section(as, addr, is_write, attrs, ret_section);
+    }
+    if (!range->ops && !range->host) {
+        return MEMTX_DECODE_ERROR;
+    }
+    *ret_section = flat_range_section(range);
+    return range_takes(range, is_write);
 }
