@@ -135,7 +135,7 @@ void slots_unstick(SlotTable *table, size_t i)
 static bool fits(const SlotRules *rules, const Slot *slot, const Slot *want)
 {
     return slot->first - want->first < want->size && slot->size <= want->size - (slot->first - want->first) &&
-           slot->host == want->host + (slot->first - want->first) &&
+           slot->host == want->host + (slot->first - want->first) && (rules->merges || slot->mr == want->mr) &&
            !((slot->flags ^ want->flags) & rules->sticky_flags);
 }
 
@@ -148,6 +148,7 @@ static Slot slot_cut(const Slot *slot, hwaddr first, hwaddr last)
     piece.size = last - first + 1;
     piece.host += first - slot->first;
     piece.fd_offset += first - slot->first;
+    piece.mr_offset += first - slot->first;
     return piece;
 }
 
@@ -189,6 +190,8 @@ static int want_span(SlotPlan *plan, const SlotRules *rules, const MemorySpan *s
             .first = section->offset_within_address_space,
             .size = section->last - section->offset_within_address_space + 1, /* 0 is 2^64: no host has that */
             .host = section->host,
+            .mr = section->mr,
+            .mr_offset = section->offset_within_region,
             .fd = -1,
         };
 

@@ -12,6 +12,8 @@ typedef struct Slot {
     hwaddr first;
     uint64_t size;
     uint8_t *host;
+    MemoryRegion *mr;   /* whose memory it is, alive while the slot is true; of the first of several */
+    hwaddr mr_offset;   /* in that, of first */
     uint64_t fd_offset; /* of first, if fd >= 0 */
     int fd;             /* the region's own, or -1 */
     uint32_t flags;

@@ -65,6 +65,16 @@ int vcpu_take_signal(int signal); /* make sure that it has a handler */
 
 /* memory.c: take away what the kernel would not give back; 0 when nothing is stuck any more. Takes lock. */
 int memory_unstick(FlatviewKvm *kvm);
+/* Under lock, in a listener callback. */
+void memory_hold(FlatviewKvm *kvm); /* no vCPU in the guest, until the end of the commit */
+void memory_reflag(FlatviewKvm *kvm, Slot *slot, uint32_t flags);
+uint32_t memory_slot_number(const FlatviewKvm *kvm, const Slot *slot); /* as KVM knows it */
+
+/* dirty.c: part of the listener. */
+void dirty_collect_last(FlatviewKvm *kvm, const Slot *slot); /* before it goes; under lock */
+void dirty_log_start(MemoryListener *listener, const MemoryRegionSection *section, unsigned old_mask, unsigned new_mask);
+void dirty_log_stop(MemoryListener *listener, const MemoryRegionSection *section, unsigned old_mask, unsigned new_mask);
+void dirty_log_sync(MemoryListener *listener, const MemoryRegionSection *section);
 
 /* exit.c: carry out what the guest wanted; 1: done, go on; 0: an exit for the caller. */
 int exit_handle(FlatviewKvmVcpu *vcpu);

@@ -27,10 +27,15 @@ int kvm_ioctl(FlatviewKvm *kvm, int fd, unsigned long request, void *data)
     return ret < 0 ? -errno : ret;
 }
 
-static int set_slot(FlatviewKvm *kvm, const Slot *slot, uint64_t size)
+uint32_t memory_slot_number(const FlatviewKvm *kvm, const Slot *slot)
+{
+    return (kvm->config.first_slot + slot->id) | kvm->config.address_space << 16;
+}
+
+static int set_slot(FlatviewKvm *kvm, const Slot *slot, uint64_t size, uint64_t *count)
 {
     struct kvm_userspace_memory_region region = {
-        .slot = (kvm->config.first_slot + slot->id) | kvm->config.address_space << 16,
+        .slot = memory_slot_number(kvm, slot),
         .flags = slot->flags,
         .guest_phys_addr = slot->first,
         .memory_size = size,
@@ -43,11 +48,11 @@ static int set_slot(FlatviewKvm *kvm, const Slot *slot, uint64_t size)
         kvm->stats.last_error = err;
         return err;
     }
-    *(size ? &kvm->stats.added : &kvm->stats.removed) += 1;
+    ++*count;
     return 0;
 }
 
-static void hold(FlatviewKvm *kvm)
+void memory_hold(FlatviewKvm *kvm)
 {
     if (!kvm->holding) {
         gate_close(&kvm->gate);
@@ -61,10 +66,13 @@ static void remove_slot(FlatviewKvm *kvm, Slot *slot)
     if (slot->missing) {
         kvm->table.n_missing--;
         slots_erase(&kvm->table, slot);
-    } else if (set_slot(kvm, slot, 0) == 0) {
+        return;
+    }
+    dirty_collect_last(kvm, slot);
+    if (set_slot(kvm, slot, 0, &kvm->stats.removed) == 0) {
         slots_erase(&kvm->table, slot);
     } else {
-        hold(kvm);
+        memory_hold(kvm);
         slots_strand(&kvm->table, slot);
     }
 }
@@ -73,8 +81,25 @@ static void add_slot(FlatviewKvm *kvm, const Slot *wanted)
 {
     Slot *slot = slots_insert(&kvm->table, wanted);
 
-    slot->missing = set_slot(kvm, slot, slot->size) < 0;
+    slot->missing = set_slot(kvm, slot, slot->size, &kvm->stats.added) < 0;
     kvm->table.n_missing += slot->missing;
+}
+
+/* In place, the one change that KVM can make to a slot. If it cannot be made, the slot goes and comes again. */
+void memory_reflag(FlatviewKvm *kvm, Slot *slot, uint32_t flags)
+{
+    uint32_t old = slot->flags;
+
+    slot->flags = flags;
+    if (!slot->missing && set_slot(kvm, slot, slot->size, &kvm->stats.reflagged) < 0 && !(old & KVM_MEM_LOG_DIRTY_PAGES)) {
+        memory_hold(kvm); /* it would not log: better no slot, and each store dispatched, than one that is not seen */
+        slot->missing = set_slot(kvm, slot, 0, &kvm->stats.removed) == 0;
+        kvm->table.n_missing += slot->missing;
+        if (!slot->missing) {
+            memory_region_set_dirty(slot->mr, slot->mr_offset, slot->size);
+            slot->flags = old;
+        }
+    }
 }
 
 static int add_missing(FlatviewKvm *kvm)
@@ -86,7 +111,7 @@ static int add_missing(FlatviewKvm *kvm)
         Slot *slot = &kvm->table.at[i];
 
         if (slot->missing) {
-            int err = set_slot(kvm, slot, slot->size);
+            int err = set_slot(kvm, slot, slot->size, &kvm->stats.added);
 
             slot->missing = err < 0;
             kvm->table.n_missing -= err == 0;
@@ -103,7 +128,7 @@ static int unstick(FlatviewKvm *kvm)
     int err;
 
     for (i = kvm->table.n_stuck; i-- > 0;) {
-        err = set_slot(kvm, &kvm->table.stuck[i], 0);
+        err = set_slot(kvm, &kvm->table.stuck[i], 0, &kvm->stats.removed);
         if (err < 0) {
             return err;
         }
@@ -198,7 +223,7 @@ static void carry_out_removals(FlatviewKvm *kvm)
     size_t i;
 
     if (kvm->plan.replaces) {
-        hold(kvm);
+        memory_hold(kvm);
     }
     for (i = 0; i < kvm->plan.n_remove; i++) {
         remove_slot(kvm, slots_find(&kvm->table, kvm->plan.remove[i].first));
@@ -303,6 +328,9 @@ int flatview_kvm_new(const FlatviewKvmConfig *config, FlatviewKvm **ret_kvm)
         .span_del = kvm_span_del,
         .span_add = kvm_span_add,
         .commit = kvm_commit,
+        .log_start = dirty_log_start,
+        .log_stop = dirty_log_stop,
+        .log_sync = dirty_log_sync,
         .eventfd_add = notify_memory_add,
         .eventfd_del = notify_memory_del,
     };
