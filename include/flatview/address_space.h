@@ -75,7 +75,9 @@ FLATVIEW_API FlatView *address_space_current(AddressSpace *as);
 
 /**
  * address_space_read(), address_space_write() - copy bytes
- * @buf: @len bytes; on failure the bytes of the parts that failed are untouched
+ * @buf: @len bytes; on failure the bytes of the parts that failed are untouched. It may be guest memory itself (a mapping), also
+ *       what @addr leads to: a part in one range of RAM is copied as by memmove(); parts are still copied one after the other, so
+ *       an overlap that goes over several ranges may meet bytes that a part before has written
  * @len: 0 succeeds; a range that would pass the end of the space is MEMTX_DECODE_ERROR in the part beyond
  *
  * Context:   any thread. Device callbacks may run and may call back.

@@ -233,6 +233,24 @@ TEST_F(Dma, ACopyIsFilledOnlyToBeReadAndWrittenBackOnlyIfItWasWritten)
     EXPECT_EQ(40, regs.bytes[8]);
 }
 
+TEST_F(Dma, CopiesWithinOneRamMayOverlap)
+{
+    for (int shift : {-5, -1, 1, 8, 100}) {
+        MemoryMapping m = {};
+        std::vector<uint8_t> expected(host(&low), host(&low) + 0x1000);
+
+        memmove(&expected[0x200 + shift], &expected[0x200], 0x800);
+        ASSERT_EQ(0, map(0x200, 0x800, MEMORY_MAP_READ, &m));
+        ASSERT_EQ(1u, m.n_iov);
+        EXPECT_EQ(MEMTX_OK, address_space_write(&as, 0x200 + shift, kAttrs, m.iov[0].iov_base, 0x800));
+        EXPECT_EQ(0, memcmp(expected.data(), host(&low), 0x1000)) << shift;
+        memmove(&expected[0x200], &expected[0x200 + shift], 0x800);
+        EXPECT_EQ(MEMTX_OK, address_space_read(&as, 0x200 + shift, kAttrs, m.iov[0].iov_base, 0x800));
+        EXPECT_EQ(0, memcmp(expected.data(), host(&low), 0x1000)) << shift;
+        EXPECT_EQ(0, address_space_unmap_sg(&m, 0, nullptr));
+    }
+}
+
 TEST_F(Dma, MappedHardwareIsBounced)
 {
     MemoryMapping m = {};
