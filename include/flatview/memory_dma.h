@@ -3,7 +3,7 @@
  * memory_dma.h - guest memory by host pointer, for whoever copies it himself: a block back end, a network card, io_uring.
  *
  * A mapping gives host pointers to what an address leads to at the time of the call. RAM is mapped where it is. Anything
- * else (registers, mapped hardware, flash that is written) is bounced: through a copy in memory that the address space
+ * else (registers, mapped hardware, flash that is written, what an interposer watches) is bounced: through a copy in memory that the address space
  * lends, filled by the call if it is to be read, written back when the mapping ends if it was to be written.
  *
  * - The RAM that a mapping names stays valid until the mapping ends, also when it was unplugged and destroyed meanwhile: its
@@ -211,7 +211,7 @@ FLATVIEW_API MemTxResult address_space_set(AddressSpace *as, hwaddr addr, uint8_
  * address_space_write_rom() - write to what backs the addresses, also where the guest may not: load firmware, patch flash
  *
  * RAM, ROM, ROM devices in either mode, mapped hardware, read-only windows of each: the host memory is written, no callback
- * runs. What has no host memory: MEMTX_ACCESS_ERROR (QEMU skips it in silence); a hole: MEMTX_DECODE_ERROR. The rest is
+ * runs, not an interposer's either. What has no host memory: MEMTX_ACCESS_ERROR (QEMU skips it in silence); a hole: MEMTX_DECODE_ERROR. The rest is
  * written all the same.
  */
 FLATVIEW_API MemTxResult address_space_write_rom(AddressSpace *as, hwaddr addr, MemTxAttrs attrs, const void *buf,

@@ -653,6 +653,61 @@ TEST_F(Dma, MappingsFollowTranslations)
     ASSERT_EQ(0, memory_region_quiesce(&iommu));
 }
 
+/* ---- through an interposer ---- */
+
+unsigned interposed;
+
+TEST_F(Dma, WhatIsInterposedIsBouncedThroughTheInterposer)
+{
+    static const MemoryInterposerOps ops = [] {
+        MemoryInterposerOps o = {};
+        o.read = [](MemoryRegion *, MemoryInterposed *access, hwaddr, uint64_t *data, unsigned, MemTxAttrs) {
+            interposed++;
+            return memory_interposer_pass_read(access, data);
+        };
+        o.write = [](MemoryRegion *, MemoryInterposed *access, hwaddr, uint64_t data, unsigned, MemTxAttrs) {
+            interposed++;
+            return memory_interposer_pass_write(access, data);
+        };
+        o.endianness = MEMORY_LITTLE_ENDIAN;
+        return o;
+    }();
+    MemoryMapping m = {};
+    const uint8_t bytes[4] = {1, 2, 3, 4};
+    uint8_t c;
+
+    interposed = 0;
+    ASSERT_EQ(0, memory_region_set_interposer(&root, &ops));
+    ASSERT_EQ(0, map(0x10, 0x10, MEMORY_MAP_READ_WRITE, &m));
+    EXPECT_TRUE(m.bounced);
+    EXPECT_EQ(2u, interposed);
+    EXPECT_EQ(0x11, static_cast<uint8_t *>(m.iov[0].iov_base)[1]);
+    memset(m.iov[0].iov_base, 0x77, 0x10);
+    EXPECT_EQ(0x11, host(&low)[0x11]);
+    EXPECT_EQ(0, address_space_unmap_sg(&m, 8, nullptr));
+    EXPECT_EQ(3u, interposed);
+    EXPECT_EQ(0x77, host(&low)[0x17]);
+    EXPECT_EQ(0x18, host(&low)[0x18]);
+    EXPECT_TRUE(address_space_access_valid(&as, 0, 0x2000, true, kAttrs));
+    EXPECT_FALSE(address_space_access_valid(&as, 0, 0x2001, true, kAttrs));
+    EXPECT_TRUE(address_space_is_io(&as, 0));
+    EXPECT_EQ(MEMTX_OK, address_space_set(&as, 0x20, 5, 8, kAttrs));
+    EXPECT_EQ(4u, interposed);
+    EXPECT_EQ(MEMTX_OK, address_space_write_rom(&as, 0x4000, kAttrs, bytes, 4));
+    EXPECT_EQ(MEMTX_OK, address_space_write_rom(&as, 0x5000, kAttrs, bytes, 4));
+    EXPECT_EQ(4, host(&rom)[3]);
+    EXPECT_EQ(4, hardware_bytes[3]);
+    EXPECT_EQ(4u, interposed) << "patches are not accesses";
+    MemoryRegionCache cache;
+    ASSERT_EQ(0, address_space_cache_init(&cache, &as, 0x20, 8));
+    EXPECT_EQ(MEMTX_OK, address_space_ldub_cached(&cache, 1, kAttrs, &c));
+    EXPECT_EQ(5u, interposed);
+    EXPECT_EQ(5, c);
+    ASSERT_EQ(0, memory_region_set_interposer(&root, nullptr));
+    EXPECT_EQ(MEMTX_OK, address_space_ldub_cached(&cache, 1, kAttrs, &c));
+    EXPECT_EQ(5u, interposed);
+}
+
 /* ---- clients ---- */
 
 struct Client : MemoryMapClient {
