@@ -25,7 +25,7 @@ FLAVOURS = ['flavour_memb', 'flavour_bp', 'flavour_mb', 'flavour_qsbr']
 PROGRAMS = {'flavour': FLAVOURS}    # scenario: what to run, if not <scenario>_bench
 # Those with single-threaded cases, or with exact bytes.
 COUNTED = ('publish', 'machine', 'populate', 'dispatch', 'access', 'find', 'memory', 'maps', 'planes', 'dirty', 'flavour')
-RUNS = 3                                       # of a scenario whose targets stay unclear
+RUNS = 2                                       # of a scenario whose targets stay unclear
 
 
 def key_of(line):
@@ -124,7 +124,7 @@ def main():
     names = [n for n in options.names if n in COUNTED] if options.instructions else options.names
     results, progress = {}, Progress()
     wanted = names
-    for _ in range(1 if options.instructions else 2 if options.quick else RUNS):
+    for _ in range(1 if options.instructions else RUNS):
         for name in wanted:
             for program in PROGRAMS.get(name, [name]):
                 for line in run_program(options, program, progress):

@@ -383,8 +383,8 @@ int main(int argc, char **argv)
         }
     }
     passes = bench_options.quick ? 3 : 5;
-    ns = bench_options.quick ? 40000000 : 160000000;
-    for (pass = 0; pass < 3 * passes; pass++) {
+    ns = bench_options.quick ? 40000000 : 100000000;
+    for (pass = 0; pass < 2 * passes; pass++) {
         for (i = 0; i < n_setups; i++) {
             /* After the regular passes only for those that a busy machine has left with few windows. */
             if (pass < passes || (!crowded(&setups[i]) && setups[i].reads.n < WINDOWS_WANTED)) {
