@@ -51,6 +51,7 @@ typedef struct ViewCell {
     AddrRange *spans;
     size_t n_spans, cap_spans;
     bool dirty_all;
+    AddrRange hull; /* of all that was dirty in this transaction, also what is rendered already; {UINT64_MAX, 0}: nothing */
 
     /* the next version */
     bool editing;

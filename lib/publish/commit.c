@@ -42,6 +42,19 @@ static FlatView *next_view(const ViewCell *cell)
     return cell->next_view ? cell->next_view : cell->current;
 }
 
+/*
+ * Where the next version can differ from the current one. What is painted at the edge of a span may join the range beyond
+ * it, which is then another range, too: so one address more on each side.
+ */
+static AddrRange changed_window(const ViewCell *cell)
+{
+    AddrRange hull = cell->hull;
+
+    hull.first -= hull.first != 0;
+    hull.last += hull.last != UINT64_MAX;
+    return hull;
+}
+
 /* A cell that is touched and not edited shows something whose planes change. */
 static int plan_views(void)
 {
@@ -59,7 +72,7 @@ static int plan_views(void)
         if (cell->n_listening && cell->current && err == 0) {
             cell->has_delta = true;
             cell->delta = (MemoryDelta){.old_view = cell->current, .new_view = next_view(cell)};
-            err = delta_add(&cell->delta, cell->current->root, next_view(cell)->root);
+            err = delta_add(&cell->delta, cell->current->root, next_view(cell)->root, changed_window(cell));
         }
     }
     return err;
@@ -77,7 +90,7 @@ static int plan_moved(void)
         }
         space->delta = (MemoryDelta){
             .as = space->as, .old_view = space->seen_cell->current, .new_view = next_view(space->cell)};
-        err = delta_add(&space->delta, space->delta.old_view->root, space->delta.new_view->root);
+        err = delta_add(&space->delta, space->delta.old_view->root, space->delta.new_view->root, ADDR_RANGE_ALL);
         if (err < 0) {
             return err;
         }

@@ -302,7 +302,7 @@ int listener_join(MemoryListener *listener, Space *space)
     int err;
 
     delta_reset();
-    err = delta_add(&delta, NULL, view->root);
+    err = delta_add(&delta, NULL, view->root, ADDR_RANGE_ALL);
     if (err < 0) {
         return err;
     }

@@ -83,14 +83,14 @@ static int add_range(const FlatRange *old_range, const FlatRange *new_range, voi
     return 0;
 }
 
-int delta_add(MemoryDelta *delta, const ViewNode *old_root, const ViewNode *new_root)
+int delta_add(MemoryDelta *delta, const ViewNode *old_root, const ViewNode *new_root, AddrRange window)
 {
     if (mem_vec_reserve((void **)&set.deltas, &set.cap_deltas, set.n_deltas + 1, sizeof(*set.deltas)) < 0) {
         return -ENOMEM;
     }
     set.deltas[set.n_deltas++] = delta;
     delta->n_spans = 0;
-    return view_diff(old_root, new_root, add_range, delta);
+    return view_diff_span(old_root, new_root, window, add_range, delta);
 }
 
 bool delta_any(void)

@@ -13,8 +13,8 @@
 #include "view/viewtree.h"
 
 void delta_reset(void);
-/* Fills in n_spans; 0 or -ENOMEM. Either root may be NULL. */
-int delta_add(MemoryDelta *delta, const ViewNode *old_root, const ViewNode *new_root);
+/* Fills in n_spans; 0 or -ENOMEM. Either root may be NULL. All ranges in which the two differ touch window. */
+int delta_add(MemoryDelta *delta, const ViewNode *old_root, const ViewNode *new_root, AddrRange window);
 bool delta_any(void); /* was anything added since the reset? */
 /* Fills in spans of all deltas added since the reset. */
 void delta_finish(void);

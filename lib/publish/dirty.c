@@ -22,6 +22,7 @@ void dirty_touch(ViewCell *cell)
 {
     if (!cell->touched && cell != &empty_cell) {
         cell->touched = true;
+        cell->hull = (AddrRange){UINT64_MAX, 0};
         cell->touched_next = txn.touched;
         txn.touched = cell;
     }
@@ -45,6 +46,8 @@ static bool grow_span(AddrRange *span, AddrRange by)
 void dirty_cell(ViewCell *cell, AddrRange span)
 {
     dirty_touch(cell);
+    cell->hull.first = span.first < cell->hull.first ? span.first : cell->hull.first;
+    cell->hull.last = span.last > cell->hull.last ? span.last : cell->hull.last;
     if (cell->dirty_all || (cell->n_spans && grow_span(&cell->spans[cell->n_spans - 1], span))) {
         return;
     }

@@ -70,33 +70,56 @@ static void cursor_look(Cursor *c)
     }
 }
 
+static unsigned alike_children(ViewNode *const *x, ViewNode *const *y, unsigned most)
+{
+    unsigned n = 0;
+
+    while (n < most && x[n] == y[n]) {
+        n++;
+    }
+    return n;
+}
+
+/* Ranges that were copied with their leaf are equal in every byte: 64 of them are compared faster than seven fields. One that
+   is equal by its fields alone is left to the caller, who asks again. */
+static unsigned alike_ranges(const FlatRange *x, const FlatRange *y, unsigned most)
+{
+    typedef long long Lanes __attribute__((vector_size(16), may_alias));
+    unsigned n;
+
+    for (n = 0; n < most; n++) {
+        const Lanes *a = (const Lanes *)&x[n], *b = (const Lanes *)&y[n];
+        Lanes other = (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]);
+
+        if (other[0] | other[1]) {
+            break;
+        }
+    }
+    return n;
+}
+
 /* Both stand before the same thing. Where their nodes go on alike, which all but a few entries of a copied node do, let both
    stand before the last one that is alike. */
 static void skip_alike(Cursor *a, Cursor *b)
 {
     const ViewNode *x, *y;
-    unsigned i, j;
+    unsigned i, j, most, n;
 
     if (a->level > a->top || b->level > b->top) {
         return; /* the roots themselves */
     }
     x = a->node[a->level];
     y = b->node[b->level];
-    i = a->slot[a->level];
-    j = b->slot[b->level];
+    i = a->slot[a->level] + 1;
+    j = b->slot[b->level] + 1;
+    most = x->n - i < y->n - j ? x->n - i : y->n - j;
     if (a->level) {
-        while (i + 1 < x->n && j + 1 < y->n && view_inner_children(x)[i + 1] == view_inner_children(y)[j + 1]) {
-            i++;
-            j++;
-        }
+        n = alike_children(view_inner_children(x) + i, view_inner_children(y) + j, most);
     } else {
-        while (i + 1 < x->n && j + 1 < y->n && flat_range_equal(&view_leaf_ranges(x)[i + 1], &view_leaf_ranges(y)[j + 1])) {
-            i++;
-            j++;
-        }
+        n = alike_ranges(view_leaf_ranges(x) + i, view_leaf_ranges(y) + j, most);
     }
-    a->slot[a->level] = i;
-    b->slot[b->level] = j;
+    a->slot[a->level] += n;
+    b->slot[b->level] += n;
 }
 
 static void cursor_next(Cursor *c)
@@ -144,7 +167,8 @@ int view_diff_span(const ViewNode *old_root, const ViewNode *new_root, AddrRange
         if (!a_left && !b_left) {
             return 0;
         }
-        if (a_left && b_left && ((a.child && a.child == b.child) || (a.range && b.range && flat_range_equal(a.range, b.range)))) {
+        if (a_left && b_left &&
+            ((a.child && a.child == b.child) || (a.range && b.range && flat_range_equal(a.range, b.range)))) {
             skip_alike(&a, &b);
             cursor_next(&a);
             cursor_next(&b);
