@@ -194,17 +194,32 @@ static bool mark_visit(MemoryRegion *mr, AddrRange window, MemoryRegion **aliase
     return true;
 }
 
+/* Is mr's window seen through aliases as well? A PCI bus has one for each slice of the low megabyte, and few changes lie in
+   any of them. */
+static bool is_aliased(MemoryRegion *mr, AddrRange window)
+{
+    const MemoryRegion *alias = mr->cell && mr->aliases ? dirty_loud_aliases(mr) : mr->aliases;
+
+    while (alias && !region_alias_shows(alias, window)) {
+        alias = alias->alias_next;
+    }
+    return alias;
+}
+
 /*
- * The way up as most regions have it: through parents alone. Marks what it passes, up to the first region that is seen
+ * The way up as most windows have it: through parents alone. Marks what it passes, up to the first region that is seen
  * through aliases as well, which is not marked: NULL if there is none, and all is done. window becomes that of the region.
  */
 static MemoryRegion *mark_straight(MemoryRegion *mr, AddrRange *window)
 {
     AddrRange own;
 
-    for (; mr && !(mr->aliases && (!mr->cell || dirty_loud_aliases(mr))); mr = mr->parent) {
+    for (; mr; mr = mr->parent) {
         if (!mr->enabled || !region_extent(mr, &own) || !range_intersect(*window, own, window)) {
             return NULL;
+        }
+        if (mr->aliases && is_aliased(mr, *window)) {
+            return mr;
         }
         if (mr->cell || mr->rooted) {
             mark_at_root(mr, *window);
@@ -213,7 +228,7 @@ static MemoryRegion *mark_straight(MemoryRegion *mr, AddrRange *window)
             return NULL;
         }
     }
-    return mr;
+    return NULL;
 }
 
 void dirty_mark(MemoryRegion *mr, AddrRange window)

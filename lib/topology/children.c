@@ -33,7 +33,7 @@ static inline unsigned height(const MemoryRegion *node)
 /* Does anything below node reach first? */
 static inline bool reaches(const MemoryRegion *node, hwaddr first)
 {
-    return node && (node->tree_has & SUBTREE_SHOWS) && node->tree_last >= first;
+    return node && node->tree_last >= first && (node->tree_has & SUBTREE_SHOWS);
 }
 
 static inline hwaddr last_in_parent(const MemoryRegion *mr)
@@ -43,7 +43,8 @@ static inline hwaddr last_in_parent(const MemoryRegion *mr)
 
 static inline bool meets(const MemoryRegion *mr, AddrRange window)
 {
-    return (mr->tree_has & SHOWS) && mr->addr <= window.last && last_in_parent(mr) >= window.first;
+    return mr->addr >= window.first ? mr->addr <= window.last && (mr->tree_has & SHOWS) :
+                                      window.first - mr->addr <= mr->last && (mr->tree_has & SHOWS);
 }
 
 static inline bool comes_before(const MemoryRegion *a, const MemoryRegion *b)

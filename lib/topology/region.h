@@ -177,6 +177,14 @@ static inline bool region_walk_first_visit(MemoryRegion *mr, uint64_t walk)
  */
 bool region_makes_loop(MemoryRegion *parent, MemoryRegion *child, hwaddr addr);
 
+/* Does alias show anything of window of its target? */
+static inline bool region_alias_shows(const MemoryRegion *alias, AddrRange window)
+{
+    return alias->alias_offset >= window.first ?
+               alias->alias_offset <= window.last && !alias->size_is_zero :
+               window.first - alias->alias_offset <= alias->last && !alias->size_is_zero;
+}
+
 /* Everything above: mr itself first, then through its parent and through the aliases that show it, each with the
    window of it, in its own coordinates, through which the given window of mr can be seen. Stops at disabled regions
    (mr's own flag included) and at what clips the window away. visit returns false to stop going up from there; *aliases is

@@ -29,7 +29,7 @@ typedef struct Branch {
 /* Take the next way up that shows something of the window: where it leads, and the window there. False if none is left. */
 static bool way_up(Branch *from, MemoryRegion **ret_mr, AddrRange *ret_window, unsigned *budget)
 {
-    AddrRange shown, own;
+    AddrRange own, shown;
     MemoryRegion *mr;
 
     if (from->parent) {
@@ -44,8 +44,9 @@ static bool way_up(Branch *from, MemoryRegion **ret_mr, AddrRange *ret_window, u
         mr = from->alias;
         from->alias = mr->alias_next;
         --*budget;
-        if (region_extent(mr, &own) && range_shift_up(own, mr->alias_offset, &shown) &&
-            range_intersect(from->window, shown, &shown) && range_shift_down(shown, mr->alias_offset, ret_window)) {
+        if (region_alias_shows(mr, from->window) && region_extent(mr, &own) &&
+            range_shift_up(own, mr->alias_offset, &shown) && range_intersect(from->window, shown, &shown) &&
+            range_shift_down(shown, mr->alias_offset, ret_window)) {
             *ret_mr = mr;
             return true;
         }
