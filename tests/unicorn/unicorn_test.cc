@@ -416,6 +416,79 @@ TEST(Unicorn, SeesAWindowOfMemoryOrNothingWhileItMoves)
     end(&window);
 }
 
+std::vector<hwaddr> dirty_pages(MemoryRegion *mr, uint64_t size)
+{
+    DirtyBitmapSnapshot *snapshot = nullptr;
+    std::vector<hwaddr> pages;
+
+    EXPECT_EQ(memory_region_snapshot_and_clear_dirty(mr, 0, size, DIRTY_MEMORY_MIGRATION, &snapshot), 0);
+    for (hwaddr page = 0; page < size; page += 4096) {
+        if (memory_region_snapshot_get_dirty(snapshot, page, 4096)) {
+            pages.push_back(page);
+        }
+    }
+    memory_region_snapshot_free(snapshot);
+    return pages;
+}
+
+TEST(Unicorn, ACopyMadeByTheDirtyLogEqualsTheOriginal)
+{
+    Machine m(2);
+    MemoryRegion more;
+    const uint64_t size = 0x20000;
+    std::vector<char> copy(size);
+    std::vector<std::thread> threads;
+    std::atomic<bool> stop{false};
+    std::mt19937 random(1);
+
+    ASSERT_EQ(memory_region_init_ram(&more, "more", size), 0);
+    const char *original = static_cast<char *>(memory_region_get_ram_ptr(&more));
+    ASSERT_EQ(memory_region_add_subregion(&m.root, 0x40000000, &more), 0);
+    ASSERT_EQ(memory_region_set_log(&more, true, DIRTY_MEMORY_MIGRATION), 0);
+    ASSERT_EQ(memory_dirty_log_wait(), 0);
+    EXPECT_EQ(dirty_pages(&more, size).size(), size / 4096);
+    m.store32(0x40003004, 1);
+    EXPECT_EQ(dirty_pages(&more, size), (std::vector<hwaddr>{0x3000}));
+    auto collect = [&] {
+        for (hwaddr page : dirty_pages(&more, size)) {
+            memcpy(copy.data() + page, original + page, 4096);
+        }
+    };
+
+    memcpy(copy.data(), original, size);
+    for (unsigned i = 0; i < 2; i++) {
+        threads.emplace_back([&, i] {
+            for (uint32_t round = 1; !stop; round++) {
+                m.run(i, {{OP_SERIES, 0x40000000 + 0x1000 * (round % 31) + 8 * i, round, 50},
+                          {OP_SERIES, 0x48000000 + 0x1000 * (round % 29) + 8 * i, round, 50}});
+            }
+        });
+    }
+    for (int i = 0; i < 60; i++) {
+        switch (random() % 3) {
+        case 0:
+            EXPECT_EQ(memory_region_set_address(&more, random() % 2 ? 0x40000000 : 0x48000000), 0);
+            break;
+        case 1:
+            EXPECT_EQ(memory_region_set_enabled(&more, random() % 4), 0);
+            break;
+        default:
+            collect();
+            break;
+        }
+    }
+    stop = true;
+    for (std::thread &thread : threads) {
+        thread.join();
+    }
+    collect();
+    EXPECT_EQ(memcmp(copy.data(), original, size), 0);
+    ASSERT_EQ(memory_region_set_log(&more, false, DIRTY_MEMORY_MIGRATION), 0);
+    EXPECT_EQ(m.difference(), "") << "mapped for writing again";
+    ASSERT_EQ(memory_region_del_subregion(&m.root, &more), 0);
+    end(&more);
+}
+
 TEST(Unicorn, AKickEndsTheRun)
 {
     Machine m;

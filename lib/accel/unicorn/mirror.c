@@ -19,10 +19,17 @@ static FlatviewUnicorn *listener_mirror(MemoryListener *listener)
     return (FlatviewUnicorn *)((char *)listener - offsetof(FlatviewUnicorn, listener));
 }
 
+/* Stores to logged memory are dispatched: the library marks them. */
+static bool traps_stores(const MemoryRegionSection *section)
+{
+    return section->readonly || memory_region_is_rom_device(section->mr) ||
+           memory_region_get_dirty_log_mask(section->mr);
+}
+
 static bool want_piece(const MemoryRegionSection *section, Slot *ret_slot)
 {
+    ret_slot->flags = traps_stores(section);
     /* Mapped hardware wants its widths kept, which the engine does not. */
-    ret_slot->flags = section->readonly || memory_region_is_rom_device(section->mr);
     return !memory_region_is_ram_device(section->mr);
 }
 
@@ -111,6 +118,28 @@ static void mirror_span_add(MemoryListener *listener, const MemorySpan *span)
     pthread_mutex_unlock(&mirror->lock);
 }
 
+static void log_changed(MemoryListener *listener, const MemoryRegionSection *section, unsigned old_mask, unsigned new_mask)
+{
+    FlatviewUnicorn *mirror = listener_mirror(listener);
+    uint32_t flags = section->readonly || memory_region_is_rom_device(section->mr) || new_mask;
+    size_t i;
+
+    (void)old_mask;
+    pthread_mutex_lock(&mirror->lock);
+    for (i = slots_lower(&mirror->table, section->offset_within_address_space);
+         i < mirror->table.n && mirror->table.at[i].first <= section->last; i++) {
+        Slot *slot = &mirror->table.at[i];
+
+        if (slot->flags != flags) {
+            hold(mirror);
+            for_each_engine(mirror, pieces_unmap_slot, slot);
+            slot->flags = flags;
+            for_each_engine(mirror, pieces_map_slot, slot);
+        }
+    }
+    pthread_mutex_unlock(&mirror->lock);
+}
+
 static void mirror_commit(MemoryListener *listener)
 {
     FlatviewUnicorn *mirror = listener_mirror(listener);
@@ -157,6 +186,8 @@ int flatview_unicorn_new(AddressSpace *memory, int priority, FlatviewUnicorn **r
         .span_del = mirror_span_del,
         .span_add = mirror_span_add,
         .commit = mirror_commit,
+        .log_start = log_changed,
+        .log_stop = log_changed,
     };
     pthread_mutex_init(&mirror->lock, NULL);
     gate_init(&mirror->gate, NULL, NULL);
