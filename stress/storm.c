@@ -4,7 +4,8 @@
  *
  * The property: storm.h. How to run it:
  *
- *     flatview storm [--machine FILE] [--seconds N] [--vcpus N] [--writers N] [--seed N] [--json] [--quiet]
+ *     flatview storm [--machine FILE] [--seconds N] [--vcpus N] [--writers N] [--seed N] [--planes] [--json]
+ *                    [--quiet]
  *     flatview storm --sabotage list
  *     flatview storm --sabotage NAME      breaks one rule of the library on purpose: must end with status 1
  *
@@ -22,7 +23,7 @@
  *
  * A seed repeats the decisions of each thread, not the schedule.
  */
-#include "storm.h"
+#include "storm_planes.h"
 
 #include "commands.h"
 
@@ -56,7 +57,7 @@ __thread StormThread *storm_self;
 typedef struct Options {
     const char *machine;
     unsigned long seconds, vcpus, writers, seed;
-    bool json, quiet;
+    bool json, quiet, planes;
 } Options;
 
 const char storm_options[] =
@@ -65,6 +66,7 @@ const char storm_options[] =
     "  --vcpus N         threads that access; 2\n"
     "  --writers N       threads that change the map; 2\n"
     "  --seed N          of the decisions, not of the schedule; 1\n"
+    "  --planes          storm what is beside the map, too: the dirty log, ioeventfds...\n"
     "  --json            the result as one JSON object\n"
     "  --quiet           the last line only\n"
     "  --sabotage NAME   break a rule of the library on purpose: must end with status 1; `list` prints the names\n";
@@ -125,6 +127,7 @@ static int choose_sabotage(const char *name)
             printf("%s\n", sabotage_name(i));
         } else if (strcmp(name, sabotage_name(i)) == 0) {
             sabotage_active = (enum Sabotage)i;
+            options.planes |= i >= SABOTAGE_OF_PLANES;
             return EXIT_OK;
         }
     }
@@ -147,6 +150,7 @@ static int parse(int argc, char **argv)
     static const struct option longs[] = {
         { "json", no_argument, NULL, 'j' },
         { "machine", required_argument, NULL, 'm' },
+        { "planes", no_argument, NULL, 'p' },
         { "quiet", no_argument, NULL, 'q' },
         { "sabotage", required_argument, NULL, 'x' },
         { "seconds", required_argument, NULL, 's' },
@@ -165,6 +169,9 @@ static int parse(int argc, char **argv)
             break;
         case 'm':
             options.machine = optarg;
+            break;
+        case 'p':
+            options.planes = true;
             break;
         case 'q':
             options.quiet = true;
@@ -272,6 +279,7 @@ static void watch_threads(uint64_t start)
 
     while (!storm_stopping() && storm_clock_ns() < end) {
         usleep(50000);
+        planes_rest();
         if (storm_clock_ns() - start >= (second + 1) * UINT64_C(1000000000)) {
             second++;
             now = storm_totals();
@@ -303,6 +311,9 @@ static double blow(void)
             break;
         }
     }
+    if (options.planes) {
+        planes_blow();
+    }
     watch_threads(start);
     while (n > 0) {
         pthread_join(storm.threads[--n]->thread, NULL);
@@ -326,15 +337,21 @@ int storm_main(int argc, char **argv)
         input_complain(options.machine ? options.machine : "the machine that ships", &err);
         return EXIT_UNUSABLE;
     }
-    if (!make_threads() || !storm_watch()) {
+    if (!make_threads() || !storm_watch() || (options.planes && !planes_start())) {
         fprintf(stderr, "flatview: storm: it cannot begin: no memory, or a listener is not accepted\n");
         return EXIT_UNUSABLE;
     }
     seconds = blow();
+    if (options.planes) {
+        planes_stop();
+    }
     storm_calm();
     if (options.json) {
         storm_print_json(seconds);
     } else {
+        if (!options.quiet) {
+            planes_print();
+        }
         storm_print_report(seconds, !options.quiet);
     }
     status = storm.violations ? EXIT_WRONG : EXIT_OK;

@@ -22,6 +22,8 @@ static const char *const names[SABOTAGE_COUNT] = {
     [SABOTAGE_DROP_EVENT] = "drop-event",
     [SABOTAGE_STALE_CACHE] = "stale-cache",
     [SABOTAGE_LOST_SPAN] = "lost-span",
+    [SABOTAGE_DROP_DIRTY] = "drop-dirty",
+    [SABOTAGE_DROP_EVENTFD] = "drop-eventfd",
 };
 
 const char *sabotage_name(int which)

@@ -20,8 +20,10 @@ enum Sabotage {
     SABOTAGE_DROP_EVENT,    /* now and then a listener is not told of a removal */
     SABOTAGE_STALE_CACHE,   /* a thread's cached range is used whatever the generation */
     SABOTAGE_LOST_SPAN,     /* now and then a commit forgets to render a dirty span */
-    SABOTAGE_COUNT,         /* the end of those that the storm must notice */
-    SABOTAGE_DROP_DIRTY,    /* now and then a store to logged memory is not marked: for `flatview migrate` */
+    SABOTAGE_DROP_DIRTY,    /* now and then a store to logged memory is not marked */
+    SABOTAGE_DROP_EVENTFD,  /* now and then a listener is not told of an ioeventfd */
+    SABOTAGE_COUNT,
+    SABOTAGE_OF_PLANES = SABOTAGE_DROP_DIRTY, /* from here on by `storm --planes`, which these imply */
 };
 
 #ifdef FLATVIEW_SABOTAGE
