@@ -5,6 +5,7 @@
 #include "shim/region_shim.h"
 
 #include "base/mem.h"
+#include "topology/ram_index.h"
 #include "topology/region.h"
 
 _Static_assert(REGION_SHIM_NONE == (int)REGION_STATE_NONE && REGION_SHIM_STATIC == (int)REGION_STATE_STATIC &&
@@ -25,6 +26,7 @@ void region_shim_init_alias(MemoryRegion *mr, MemoryRegion *target, hwaddr offse
 void region_shim_fini(MemoryRegion *mr)
 {
     region_alias_unlink(mr);
+    ram_index_remove(mr->block); /* as region_retire() does */
     region_fini(mr);
 }
 
