@@ -90,8 +90,11 @@ bool iommu_unchanged(const IommuTable *table, AddrRange range, uint64_t then, ui
             return false; /* or it was written over meanwhile: then a translation is asked for in vain */
         }
     }
-    *ret_now = now;
-    return region_peek(table->begun) - then <= IOMMU_LOG; /* else some of what was read may have been another's */
+    if (region_peek(table->begun) - then > IOMMU_LOG) {
+        return false; /* some of what was read may have been another's */
+    }
+    *ret_now = now; /* and not before: whoever was refused looks from where it stood the next time, too */
+    return true;
 }
 
 /* ---- notifiers ------------------------------------------------------------------------------------------------ */

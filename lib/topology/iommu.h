@@ -70,7 +70,8 @@ static inline uint64_t iommu_seq(const IommuTable *table)
 
 void iommu_invalidate(IommuRegion *iommu, unsigned index, AddrRange range);
 
-/* Has nothing in range been invalidated since seq was then? If so, it is the same at *ret_now. No lock. */
+/* Has nothing in range been invalidated since seq was then? If so, it is the same at *ret_now, else
+   *ret_now stays as it is. No lock. */
 bool iommu_unchanged(const IommuTable *table, AddrRange range, uint64_t then, uint64_t *ret_now);
 
 /* ---- notifiers; under notify_lock ---- */

@@ -47,6 +47,14 @@ void shim_iommu_invalidate(ShimIommu *iommu, unsigned index, hwaddr first, hwadd
     iommu_invalidate(iommu->region, index, (AddrRange){first, last});
 }
 
+void shim_iommu_invalidate_half(ShimIommu *iommu, unsigned index, hwaddr first, hwaddr last)
+{
+    IommuTable *table = &iommu->region->table[index];
+
+    table->begun = table->seq + 1;
+    table->log[table->seq % IOMMU_LOG] = (AddrRange){first, last};
+}
+
 uint64_t shim_iommu_seq(ShimIommu *iommu, unsigned index)
 {
     return iommu_seq(&iommu->region->table[index]);

@@ -53,6 +53,24 @@ TEST(Iommu, TheLogNeverForgivesAndForgetsOnlyWhatIsOld)
     shim_iommu_free(iommu);
 }
 
+/* What touched the range is being written over just now. Whoever took the number from such a look would never find it again. */
+TEST(Iommu, WhoeverIsRefusedIsRefusedTheNextTimeToo)
+{
+    ShimIommu *iommu = shim_iommu_new(1);
+    uint64_t seq = 0;
+
+    shim_iommu_invalidate(iommu, 0, 0x1000, 0x1fff);
+    for (unsigned i = 1; i < shim_iommu_log_size(); i++) {
+        shim_iommu_invalidate(iommu, 0, 0x8000, 0x8fff);
+    }
+    shim_iommu_invalidate_half(iommu, 0, 0x8000, 0x8fff);
+    EXPECT_FALSE(shim_iommu_unchanged(iommu, 0, 0x1000, 0x1fff, seq, &seq));
+    shim_iommu_invalidate(iommu, 0, 0x8000, 0x8fff);
+    EXPECT_FALSE(shim_iommu_unchanged(iommu, 0, 0x1000, 0x1fff, seq, &seq));
+    EXPECT_EQ(0u, seq);
+    shim_iommu_free(iommu);
+}
+
 TEST(Iommu, AnInitWithoutMemoryLeavesTheStructAsItWas)
 {
     MemoryRegionIOMMUOps ops = {};
