@@ -131,11 +131,12 @@ DISPATCH_INLINE bool dispatch_store_device(uint64_t now, hwaddr addr, unsigned s
     return true;
 }
 
-/* With a range that holds addr, and what must be asked (CACHE_ASK_*). */
+/* With a range that holds addr, and what must be asked (CACHE_ASK_*). A device of the other byte order
+   is left to the last step. */
 DISPATCH_INLINE bool dispatch_load_range(const FlatRange *range, unsigned asks, hwaddr addr, unsigned size,
                                          bool big_endian, uint64_t *ret_value)
 {
-    const uint32_t fast = DISPATCH_FAST(READ, size, false);
+    const uint32_t fast = DISPATCH_FAST(READ, size, big_endian);
     hwaddr delta = addr - range->first;
 
     if (__builtin_expect(range->last - addr < size - 1, 0) || __builtin_expect(asks & CACHE_ASK_LOAD, 0)) {
@@ -146,17 +147,17 @@ DISPATCH_INLINE bool dispatch_load_range(const FlatRange *range, unsigned asks, 
         return true;
     }
     delta += range->offset;
-    if (!dispatch_flags(range->flags, fast, FLAT_DIRECT_READ) || (delta & (size - 1))) {
+    if (!dispatch_is_fast(range->flags, fast, FLAT_DIRECT_READ, size) || (delta & (size - 1))) {
         return false;
     }
-    *ret_value = dispatch_order(range, range->ops->read(range->mr, delta + range->bias, size), size, big_endian);
+    *ret_value = range->ops->read(range->mr, delta + range->bias, size);
     return true;
 }
 
 DISPATCH_INLINE bool dispatch_store_range(const FlatRange *range, unsigned asks, hwaddr addr, unsigned size,
                                           bool big_endian, uint64_t value)
 {
-    const uint32_t fast = DISPATCH_FAST(WRITE, size, false);
+    const uint32_t fast = DISPATCH_FAST(WRITE, size, big_endian);
     hwaddr delta = addr - range->first;
 
     if (__builtin_expect(range->last - addr < size - 1, 0) || __builtin_expect(asks & CACHE_ASK_STORE, 0)) {
@@ -167,10 +168,10 @@ DISPATCH_INLINE bool dispatch_store_range(const FlatRange *range, unsigned asks,
         return true;
     }
     delta += range->offset;
-    if (!dispatch_flags(range->flags, fast, FLAT_DIRECT_WRITE | FLAT_READONLY) || (delta & (size - 1))) {
+    if (!dispatch_is_fast(range->flags, fast, FLAT_DIRECT_WRITE | FLAT_READONLY, size) || (delta & (size - 1))) {
         return false;
     }
-    range->ops->write(range->mr, delta + range->bias, dispatch_order(range, value, size, big_endian), size);
+    range->ops->write(range->mr, delta + range->bias, value, size);
     return true;
 }
 
