@@ -88,13 +88,18 @@ int change_granule(MemoryRegion *mr, unsigned client, unsigned shift)
 
 /* ---- all RAM -------------------------------------------------------------------------------------------------- */
 
+/* Until this transaction is over, at least: whatever happens to it needs the topology lock. */
+static bool is_alive(const MemoryRegion *mr)
+{
+    return mr->state == REGION_STATE_LIVE || mr->state == REGION_STATE_DYING;
+}
+
 /* A RAM device's memory is hardware's, and nobody copies it. */
 static bool concerns(const RamBlock *block, bool log)
 {
     const MemoryRegion *mr = block->dirty.mr;
 
-    return block->dirty.global != log && mr->kind != MEMORY_KIND_RAM_DEVICE &&
-           (mr->state == REGION_STATE_LIVE || mr->state == REGION_STATE_DYING);
+    return block->dirty.global != log && mr->kind != MEMORY_KIND_RAM_DEVICE && is_alive(mr);
 }
 
 static int global_visit(RamBlock *block, void *arg)
@@ -106,10 +111,12 @@ static int global_visit(RamBlock *block, void *arg)
 
 static int newborn_visit(RamBlock *block, void *arg)
 {
-    (void)arg;
-    if (block->dirty.global) {
-        MemoryRegion *mr = block->dirty.mr;
+    MemoryRegion *mr = block->dirty.mr;
 
+    (void)arg;
+    /* One that is dead, and mapped still, may be freed as soon as the blocks' lock is given back: then it must not be on the list
+       of those that this transaction touched. Its log ends with it. */
+    if (block->dirty.global && is_alive(mr)) {
         put_back(mr, DIRTY_MEMORY_MIGRATION, true, true);
         mr->dirty_log_seen = mr->dirty_log_mask;
         mr->hooks_wanted &= mr->dirty_log_mask ? UINT32_MAX : ~REGION_HOOK_LOG;

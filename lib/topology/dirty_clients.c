@@ -118,6 +118,7 @@ static void raise_client(DirtyLog *log, unsigned client)
     }
     /* In this order: who takes a bit that is set here finds the ticket gone. */
     __atomic_store_n(&map->ticket, GRACE_NEVER, __ATOMIC_RELEASE);
+    reader_fence_light(); /* a bit that is set already is left alone: pairs as in dirty_log_mark(), with take() */
     set_all(map);
     if (map != old) {
         __atomic_store_n(&log->map[client], map, __ATOMIC_RELEASE);
