@@ -131,12 +131,13 @@ FLATVIEW_API int memory_region_snapshot_dirty(MemoryRegion *mr, hwaddr addr, uin
 FLATVIEW_API int memory_region_snapshot_and_clear_dirty(MemoryRegion *mr, hwaddr addr, uint64_t size, unsigned client,
                                                         DirtyBitmapSnapshot **ret_snapshot);
 
-/** memory_region_snapshot_get_dirty() - was any of these bytes dirty? Outside of what was asked for, none is. */
+/** memory_region_snapshot_get_dirty() - was any of these bytes dirty? Outside of the granules asked for, none is. */
 FLATVIEW_API bool memory_region_snapshot_get_dirty(const DirtyBitmapSnapshot *snapshot, hwaddr addr, uint64_t size);
 
 /**
  * memory_region_snapshot_next_dirty() - the next run of dirty bytes that ends beyond @addr
- * @ret_addr, @ret_size: whole granules, clipped to what was asked for; never begins before @addr. Untouched if there is none
+ * @ret_addr, @ret_size: whole granules, also where only a part was asked for: all of one is cleared at once. Clipped at the end of the
+ *                       memory; never begins before @addr. Untouched if there is none
  *
  * for (addr = 0; memory_region_snapshot_next_dirty(s, addr, &addr, &size); addr += size) copies what must be copied.
  */

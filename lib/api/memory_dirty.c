@@ -17,7 +17,7 @@
 
 struct DirtyBitmapSnapshot {
     DirtyTaken taken;
-    hwaddr first, last; /* as asked for */
+    hwaddr first, last; /* the granules that were asked for, as far as there is memory: what was cleared is told, all of it */
 };
 
 /* ---- who wants it --------------------------------------------------------------------------------------------- */
@@ -158,12 +158,15 @@ static int snapshot(MemoryRegion *mr, hwaddr addr, uint64_t size, unsigned clien
     if (!copy) {
         return -ENOMEM;
     }
-    copy->first = addr;
-    copy->last = addr + size - 1;
-    err = dirty_log_collect(block, client, copy->first, copy->last, clear, &copy->taken);
+    err = dirty_log_collect(block, client, addr, addr + size - 1, clear, &copy->taken);
     if (err < 0) {
         mem_free(copy, sizeof(*copy));
         return err;
+    }
+    copy->first = copy->taken.first << copy->taken.shift;
+    copy->last = ((copy->taken.last + 1) << copy->taken.shift) - 1;
+    if (copy->last >= block->size) {
+        copy->last = block->size - 1;
     }
     *ret_snapshot = copy;
     return 0;

@@ -299,13 +299,23 @@ TEST_F(Dirty, ACollectOfAPartLeavesTheRest)
     Begin(DIRTY_MEMORY_VGA);
     EXPECT_EQ(0, memory_region_set_dirty(&ram, 0, Size));
     Snapshot s = collect(&ram, DIRTY_MEMORY_VGA, 3 * Page + 100, 2 * Page);
-    EXPECT_EQ("3064+2000", runs(s)) << "clipped to what was asked for";
+    EXPECT_EQ("3000+3000", runs(s)) << "all that is clean now, though less was asked for";
     EXPECT_TRUE(memory_region_snapshot_get_dirty(s.get(), 3 * Page + 100, 1));
     EXPECT_TRUE(memory_region_snapshot_get_dirty(s.get(), 0, 4 * Page));
-    EXPECT_FALSE(memory_region_snapshot_get_dirty(s.get(), 0, 3 * Page + 100)) << "not asked for";
-    EXPECT_FALSE(memory_region_snapshot_get_dirty(s.get(), 5 * Page + 100, Size));
+    EXPECT_FALSE(memory_region_snapshot_get_dirty(s.get(), 0, 3 * Page)) << "not asked for";
+    EXPECT_FALSE(memory_region_snapshot_get_dirty(s.get(), 6 * Page, Size));
     EXPECT_FALSE(memory_region_snapshot_get_dirty(s.get(), 4 * Page, 0));
     EXPECT_EQ("0+3000 6000+5e000", dirty(&ram, DIRTY_MEMORY_VGA)) << "whole granules are clean";
+}
+
+TEST_F(Dirty, AStoreBesideTheBytesThatWereAskedForIsNotLost)
+{
+    Begin(DIRTY_MEMORY_VGA);
+    Store(0x10);
+    Snapshot s = collect(&ram, DIRTY_MEMORY_VGA, 0x800, 0x800);
+    EXPECT_EQ("0+1000", runs(s)) << "its granule was cleared with them";
+    EXPECT_TRUE(memory_region_snapshot_get_dirty(s.get(), 0x10, 4));
+    EXPECT_EQ("", dirty(&ram, DIRTY_MEMORY_VGA));
 }
 
 TEST_F(Dirty, LookingAndResetting)

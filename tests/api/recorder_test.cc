@@ -104,6 +104,29 @@ TEST_F(Recorder, ComparesStreams)
     EXPECT_EQ(flatview_recorder_free(b), 0);
 }
 
+TEST_F(Recorder, EventsAreValuesAndEveryKindHasItsName)
+{
+    FlatviewRecorder *r;
+    std::vector<FlatviewEvent> events;
+
+    ASSERT_EQ(flatview_recorder_new(&as, 0, 0, &r), 0);
+    EXPECT_EQ(flatview_recorder_for_each(r, [](const FlatviewEvent *event, void *arg) {
+        static_cast<std::vector<FlatviewEvent> *>(arg)->push_back(*event);
+        return event->kind == FLATVIEW_EVENT_REGION_ADD ? 7 : 0;
+    }, &events), 7) << "stops where it is told to";
+    ASSERT_EQ(events.size(), 4u);
+    EXPECT_EQ(events[3].first, 0x1000u);
+    EXPECT_EQ(events[3].last, 0x4fffu);
+    EXPECT_STREQ(events[3].region, "ram");
+    EXPECT_TRUE(events[3].ram);
+    for (int kind = 0; kind < FLATVIEW_EVENT_COUNT; kind++) {
+        EXPECT_NE(flatview_event_name(FlatviewEventKind(kind)), nullptr) << kind;
+    }
+    EXPECT_STREQ(flatview_event_name(FLATVIEW_EVENT_SPAN_DEL), "span_del");
+    EXPECT_EQ(flatview_event_name(FLATVIEW_EVENT_COUNT), nullptr);
+    EXPECT_EQ(flatview_recorder_free(r), 0);
+}
+
 TEST_F(Recorder, CountsWhatItDoesNotKeep)
 {
     FlatviewRecorder *r;

@@ -505,6 +505,63 @@ TEST(Unicorn, AKickEndsTheRun)
     thread.join();
 }
 
+struct PortHook {
+    FlatviewUnicornVcpu *vcpu;
+    MemoryRegion *window;
+    std::atomic<int> calls{0};
+};
+
+void on_out(uc_engine *, uint32_t, int, uint32_t value, void *arg)
+{
+    auto *hook = static_cast<PortHook *>(arg);
+
+    flatview_unicorn_begin_callback(hook->vcpu);
+    EXPECT_EQ(memory_region_set_enabled(hook->window, value & 1), 0);
+    flatview_unicorn_end_callback(hook->vcpu);
+    hook->calls++;
+}
+
+TEST(Unicorn, HooksOfTheCallersOwnChangeTheMapOnTwoVcpusAtOnce)
+{
+    Machine m(2);
+    MemoryRegion windows[2];
+    PortHook hooks[2];
+    uc_hook handles[2];
+    std::vector<std::thread> threads;
+
+    for (unsigned i = 0; i < 2; i++) {
+        ASSERT_EQ(memory_region_init_ram(&windows[i], "window", 0x4000), 0);
+        ASSERT_EQ(memory_region_add_subregion(&m.root, 0x50000000 + 0x1000000 * hwaddr(i), &windows[i]), 0);
+        hooks[i].vcpu = m.vcpus[i];
+        hooks[i].window = &windows[i];
+        ASSERT_EQ(uc_hook_add(m.engines[i], &handles[i], UC_HOOK_INSN, reinterpret_cast<void *>(on_out), &hooks[i], 1, 0,
+                              UC_X86_INS_OUT), UC_ERR_OK);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        threads.emplace_back([&m, i] {
+            std::vector<Op> ops;
+
+            for (uint32_t k = 0; k < 100; k++) {
+                ops.push_back({OP_OUT8, 0x80, k, 0});
+                ops.push_back({OP_STORE32, 0x600000 + 0x1000 * i, k, 0});
+            }
+            m.run(i, ops);
+        });
+    }
+    for (std::thread &thread : threads) {
+        thread.join();
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        EXPECT_EQ(hooks[i].calls, 100);
+        EXPECT_EQ(uc_hook_del(m.engines[i], handles[i]), UC_ERR_OK);
+    }
+    EXPECT_EQ(m.difference(), "");
+    for (MemoryRegion &window : windows) {
+        ASSERT_EQ(memory_region_del_subregion(&m.root, &window), 0);
+        end(&window);
+    }
+}
+
 TEST(Unicorn, TwoVcpusMoveDevicesFromTheirOwnAccessesAtOnce)
 {
     Machine m(2);

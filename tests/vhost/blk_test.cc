@@ -28,6 +28,11 @@ TEST(VhostUserBlk, WritesAndReadsTheDisk)
     ASSERT_EQ(flatview_vhost_user_get_config(d.dev, 0, &capacity, 8), 0);
     EXPECT_EQ(capacity, DISK_SECTORS);
     EXPECT_EQ(d.stats().regions, 1u);
+    EXPECT_EQ(flatview_vhost_user_features(d.dev), uint64_t(1) << 32) << "what was asked for, and no more";
+    EXPECT_EQ(flatview_vhost_user_for_each_region(d.dev, [](const FlatviewVhostUserRegion *region, void *ram) {
+        return int(region->first == 0 && region->size == RAM_SIZE && !region->missing &&
+                   region->host == memory_region_get_ram_ptr(static_cast<MemoryRegion *>(ram)));
+    }, &d.ram), 1);
     d.start_queue();
     d.fill(0x100000, 65536, 1);
     ASSERT_EQ(d.transfer(true, 16, 0x100000, 65536, &status), 0);
