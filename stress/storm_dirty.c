@@ -288,10 +288,9 @@ static void collect(Client *c, hwaddr addr, uint64_t size)
 static void collector_turn(StormThread *t)
 {
     Client *c = &d.clients[storm_below(t, 2)];
-    /* Whole granules: those that are taken in part are clean as a whole, but told in part. */
-    unsigned page = storm_chance(t, 2) ? 0 : (unsigned)storm_below(t, RAM_PAGES);
-    hwaddr addr = (hwaddr)page * STORM_PAGE;
-    uint64_t size = (1 + (storm_chance(t, 2) ? storm_below(t, RAM_PAGES - page) : RAM_PAGES - page - 1)) * STORM_PAGE;
+    /* From anywhere on: a granule that is taken in part is told as a whole. */
+    hwaddr addr = storm_chance(t, 2) ? 0 : storm_below(t, RAM_SIZE);
+    uint64_t size = storm_chance(t, 2) ? 1 + storm_below(t, RAM_SIZE - addr) : RAM_SIZE - addr;
 
     if (storm_chance(t, 16)) { /* all anew, without looking */
         if (ok("reset", memory_region_reset_dirty(&d.ram, addr, size, c->client))) {
