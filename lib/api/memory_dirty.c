@@ -149,10 +149,15 @@ static int snapshot(MemoryRegion *mr, hwaddr addr, uint64_t size, unsigned clien
 {
     RamBlock *block = block_of(mr, addr, size);
     DirtyBitmapSnapshot *copy;
+    uint64_t bytes;
     int err;
 
     if (!block || client >= DIRTY_CLIENTS || !ret_snapshot) {
         return -EINVAL;
+    }
+    bytes = ram_block_bytes(block);
+    if (bytes < addr + size) {
+        bytes = addr + size; /* it has just shrunk: there is memory behind it all the same */
     }
     copy = mem_alloc(sizeof(*copy)); /* before bits are taken away that could not be handed out */
     if (!copy) {
@@ -165,8 +170,8 @@ static int snapshot(MemoryRegion *mr, hwaddr addr, uint64_t size, unsigned clien
     }
     copy->first = copy->taken.first << copy->taken.shift;
     copy->last = ((copy->taken.last + 1) << copy->taken.shift) - 1;
-    if (copy->last >= block->size) {
-        copy->last = block->size - 1;
+    if (copy->last >= bytes) {
+        copy->last = bytes - 1;
     }
     *ret_snapshot = copy;
     return 0;

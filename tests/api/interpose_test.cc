@@ -483,7 +483,7 @@ TEST_F(Interpose, ThreadsSeeEveryAccessWhileTheTreeChanges)
             }
         });
     }
-    for (unsigned i = 0; i < 1500; i++) {
+    for (unsigned i = 0; i < 1500 || !__atomic_load_n(&inner.seen, __ATOMIC_RELAXED); i++) { /* the threads may be late */
         Spy *extra = new Spy();
         ASSERT_EQ(0, memory_region_init_interposer(&extra->mr, i % 2 ? &little : &big, "extra", 0x100));
         ASSERT_EQ(0, memory_region_set_release(&extra->mr, [](MemoryRegion *mr) { delete spy_of(mr); }));

@@ -201,7 +201,7 @@ TEST(VhostUserBlk, GoesOnWhileTheMapChangesOnAnotherThread)
     MemoryRegion more;
     std::atomic<bool> stop{false};
     uint8_t status;
-    int changes = 0;
+    std::atomic<int> changes{0};
 
     ASSERT_NE(d.dev, nullptr);
     d.start_queue();
@@ -213,7 +213,7 @@ TEST(VhostUserBlk, GoesOnWhileTheMapChangesOnAnotherThread)
             changes++;
         }
     });
-    for (uint32_t i = 0; i < 200; i++) {
+    for (uint32_t i = 0; i < 200 || !changes; i++) {
         d.fill(0x100000, 4096, i);
         ASSERT_EQ(d.transfer(true, 8 * (i % 512), 0x100000, 4096, &status), 0);
         ASSERT_EQ(d.transfer(false, 8 * (i % 512), 0x200000, 4096, &status), 0);
