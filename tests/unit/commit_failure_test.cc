@@ -21,6 +21,7 @@
 
 #include "api/machine.h"
 #include "shim/mem_shim.h"
+#include "unit/settled.h"
 
 namespace {
 
@@ -133,18 +134,6 @@ protected:
             }
         }
         return out.str();
-    }
-
-    /* With everything freed, also what the worker is in the middle of freeing. */
-    uint64_t settled_bytes()
-    {
-        MemoryStats stats;
-
-        do {
-            EXPECT_EQ(0, memory_reclaim());
-            memory_get_stats(&stats);
-        } while (stats.retired_bytes);
-        return mem_shim_live_bytes();
     }
 
     /* change returns 0 or an error; undo takes a success back. Returns how many failures it took. */

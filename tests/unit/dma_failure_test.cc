@@ -10,6 +10,7 @@
 
 #include "api/machine.h"
 #include "shim/mem_shim.h"
+#include "unit/settled.h"
 
 namespace {
 
@@ -39,7 +40,7 @@ protected:
         int err;
 
         for (;;) {
-            uint64_t before = mem_shim_live_bytes();
+            uint64_t before = settled_bytes();
             n++;
             mem_shim_fail_nth(n, n % 2);
             err = map();
@@ -48,7 +49,7 @@ protected:
                 return n - 1;
             }
             EXPECT_EQ(-ENOMEM, err);
-            EXPECT_EQ(before, mem_shim_live_bytes());
+            EXPECT_EQ(before, settled_bytes());
             EXPECT_EQ(0u, address_space_get_bounce_used(&as));
         }
     }

@@ -16,6 +16,7 @@
 
 #include "shim/iommu_shim.h"
 #include "shim/mem_shim.h"
+#include "unit/settled.h"
 
 namespace {
 
@@ -76,7 +77,7 @@ TEST(Iommu, AnInitWithoutMemoryLeavesTheStructAsItWas)
     MemoryRegionIOMMUOps ops = {};
     MemoryRegion mr, before;
     int ret = -ENOMEM;
-    uint64_t nth, live = mem_shim_live_bytes();
+    uint64_t nth, live = settled_bytes();
 
     ops.translate = [](MemoryRegion *, hwaddr, IOMMUAccessFlags, unsigned) { return IOMMUTLBEntry(); };
     memset(&mr, 0x5a, sizeof(mr));
@@ -88,7 +89,7 @@ TEST(Iommu, AnInitWithoutMemoryLeavesTheStructAsItWas)
         if (ret < 0) {
             ASSERT_EQ(-ENOMEM, ret);
             ASSERT_EQ(0, memcmp(&before, &mr, sizeof(mr)));
-            ASSERT_EQ(live, mem_shim_live_bytes());
+            ASSERT_EQ(live, settled_bytes());
         }
     }
     EXPECT_EQ(0, ret);
