@@ -315,6 +315,17 @@ static void add(const Rung *rung, void *self, Map *map, Pattern pattern, unsigne
                                  .writers = writers, .commits = commits};
 }
 
+/* What two threads get of this machine that have nothing in common but records they only read: CPUs may share more than a name. */
+static void add_nothing(void *self, Map *map)
+{
+    unsigned readers;
+
+    for (readers = 1; readers <= 2; readers++) {
+        add(&rung_nothing, self, map, SAME, readers, 0, 0);
+        add(&rung_nothing, self, map, RANDOM, readers, 0, 0);
+    }
+}
+
 enum { RATES = 4 };
 static const double rates[RATES] = {1000, 10000, 100000, -1};
 
@@ -353,7 +364,7 @@ int main(int argc, char **argv)
 {
     static const Rung *const others[] = {&rung_mutex, &rung_rwlock, &rung_rebuild};
     enum { OTHERS = sizeof(others) / sizeof(others[0]) };
-    void *selves[OTHERS];
+    void *selves[OTHERS], *nothing[2];
     unsigned pass, passes;
     MemoryStats stats;
     Map *mmio, *ram;
@@ -373,6 +384,10 @@ int main(int argc, char **argv)
     bench_check(memory_set_reclaim_limit(LIMIT, MEMORY_RECLAIM_WAIT) == 0);
     mmio = map_new(REGIONS + WRITERS_MAX, false);
     ram = map_new(REGIONS + WRITERS_MAX, true);
+    nothing[0] = rung_nothing.open(mmio);
+    nothing[1] = rung_nothing.open(ram);
+    add_nothing(nothing[0], mmio);
+    add_nothing(nothing[1], ram);
     add_flatview(mmio, ram);
     for (i = 0; i < OTHERS; i++) {
         selves[i] = others[i]->open(mmio);
@@ -401,6 +416,8 @@ int main(int argc, char **argv)
     for (i = 0; i < OTHERS; i++) {
         others[i]->close(selves[i]);
     }
+    rung_nothing.close(nothing[0]);
+    rung_nothing.close(nothing[1]);
     map_free(mmio);
     map_free(ram);
     return 0;
