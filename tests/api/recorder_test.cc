@@ -11,6 +11,9 @@
 #include <string>
 #include <vector>
 
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include <flatview/accel/recorder.h>
 #include <flatview/memory.h>
 
@@ -125,6 +128,124 @@ TEST_F(Recorder, EventsAreValuesAndEveryKindHasItsName)
     EXPECT_STREQ(flatview_event_name(FLATVIEW_EVENT_SPAN_DEL), "span_del");
     EXPECT_EQ(flatview_event_name(FLATVIEW_EVENT_COUNT), nullptr);
     EXPECT_EQ(flatview_recorder_free(r), 0);
+}
+
+TEST_F(Recorder, TellsWhatTheDirtyLogAsks)
+{
+    FlatviewRecorder *r;
+    DirtyBitmapSnapshot *snapshot;
+
+    ASSERT_EQ(flatview_recorder_new(&as, 0, 0, &r), 0);
+    flatview_recorder_clear(r);
+    ASSERT_EQ(memory_region_set_log(&ram, true, DIRTY_MEMORY_VGA), 0);
+    ASSERT_EQ(memory_dirty_log_wait(), 0);
+    ASSERT_EQ(memory_region_snapshot_and_clear_dirty(&ram, 0x1000, 0x1000, DIRTY_MEMORY_VGA, &snapshot), 0);
+    memory_region_snapshot_free(snapshot);
+    ASSERT_EQ(memory_region_set_address(&ram, 0x8000), 0);
+    ASSERT_EQ(memory_region_set_log(&ram, false, DIRTY_MEMORY_VGA), 0);
+    EXPECT_EQ(text_of(r),
+              "2 begin\n"
+              "2 prepare\n"
+              "2 log_start 0000000000001000-0000000000004fff ram ram+0 clients 0x1 was 0\n"
+              "2 commit\n"
+              "2 log_sync 0000000000002000-0000000000002fff ram ram+0x1000\n"
+              "2 log_clear 0000000000002000-0000000000002fff ram ram+0x1000\n"
+              "3 begin\n"
+              "3 prepare\n"
+              "3 log_sync 0000000000001000-0000000000004fff ram ram+0\n"
+              "3 span_del 0000000000001000-0000000000004fff old 1 new 0\n"
+              "3 region_del 0000000000001000-0000000000004fff ram ram+0\n"
+              "3 span_add 0000000000008000-000000000000bfff old 0 new 1\n"
+              "3 region_add 0000000000008000-000000000000bfff ram ram+0\n"
+              "3 log_start 0000000000008000-000000000000bfff ram ram+0 clients 0x1 was 0\n"
+              "3 commit\n"
+              "4 begin\n"
+              "4 prepare\n"
+              "4 log_sync 0000000000008000-000000000000bfff ram ram+0\n"
+              "4 log_stop 0000000000008000-000000000000bfff ram ram+0 clients 0 was 0x1\n"
+              "4 commit\n");
+    EXPECT_EQ(flatview_recorder_free(r), 0);
+}
+
+TEST_F(Recorder, TellsThatAllRamIsLogged)
+{
+    FlatviewRecorder *a, *b;
+    std::string text;
+
+    ASSERT_EQ(flatview_recorder_new(&as, 0, 0, &a), 0);
+    ASSERT_EQ(flatview_recorder_new(&as, 0, 0, &b), 0);
+    flatview_recorder_clear(a);
+    flatview_recorder_clear(b);
+    ASSERT_EQ(memory_global_dirty_log_start(GLOBAL_DIRTY_MIGRATION), 0);
+    ASSERT_EQ(memory_global_dirty_log_sync(true), 0);
+    ASSERT_EQ(memory_global_after_dirty_log_sync(), 0);
+    EXPECT_EQ(flatview_recorder_compare(a, b), SIZE_MAX);
+    text = text_of(a);
+    EXPECT_EQ(text.find("log_global_start\n"), 2u) << text;
+    EXPECT_NE(text.find(" log_start 0000000000001000-0000000000004fff ram ram+0 clients 0x4 was 0\n"), std::string::npos) << text;
+    EXPECT_NE(text.find(" log_sync 0000000000001000-0000000000004fff ram ram+0\n"), std::string::npos) << text;
+    EXPECT_NE(text.find(" log_global_after_sync\n"), std::string::npos) << text;
+    EXPECT_EQ(flatview_recorder_free(b), 0);
+    ASSERT_EQ(memory_global_dirty_log_stop(GLOBAL_DIRTY_MIGRATION), 0);
+    text = text_of(a);
+    EXPECT_NE(text.find(" log_stop 0000000000001000-0000000000004fff ram ram+0 clients 0 was 0x4\n"), std::string::npos) << text;
+    EXPECT_NE(text.find(" log_global_stop\n"), std::string::npos) << text;
+    EXPECT_EQ(flatview_recorder_free(a), 0);
+}
+
+TEST_F(Recorder, TellsOfDoorbellsAndOfWritesThatMayWait)
+{
+    FlatviewRecorder *r;
+    MemoryRegion io;
+    MemoryRegionOps ops = {};
+    int fd = eventfd(0, EFD_CLOEXEC);
+
+    ops.write = [](MemoryRegion *, hwaddr, uint64_t, unsigned) {};
+    ops.endianness = MEMORY_LITTLE_ENDIAN;
+    ops.valid.min_access_size = ops.impl.min_access_size = 1;
+    ops.valid.max_access_size = ops.impl.max_access_size = 4;
+    ASSERT_EQ(memory_region_init_io(&io, &ops, "io", 0x1000), 0);
+    ASSERT_EQ(memory_region_add_subregion(&root, 0x8000, &io), 0);
+    ASSERT_EQ(flatview_recorder_new(&as, 0, 0, &r), 0);
+    flatview_recorder_clear(r);
+    ASSERT_EQ(memory_region_add_eventfd(&io, 0x10, 4, true, 7, fd), 0);
+    ASSERT_EQ(memory_region_add_coalescing(&io, 0x20, 0x10), 0);
+    EXPECT_EQ(text_of(r),
+              "2 begin\n"
+              "2 prepare\n"
+              "2 eventfd_add 0000000000008010 size 4 data 0x7 io+0x10\n"
+              "2 commit\n"
+              "3 begin\n"
+              "3 prepare\n"
+              "3 coalesced_io_add 0000000000008020-000000000000802f i/o io+0x20\n"
+              "3 commit\n");
+    EXPECT_EQ(flatview_recorder_free(r), 0);
+    ASSERT_EQ(memory_region_del_subregion(&root, &io), 0);
+    ASSERT_EQ(memory_region_del_eventfd(&io, 0x10, 4, true, 7, fd), 0);
+    close(fd);
+    EXPECT_EQ(memory_region_destroy(&io), 0);
+    EXPECT_EQ(memory_region_quiesce(&io), 0);
+}
+
+TEST_F(Recorder, IsFreedFromACallbackOfAListenerOnceTheCommitIsOver)
+{
+    static FlatviewRecorder *r;
+    MemoryListener other = {};
+
+    ASSERT_EQ(flatview_recorder_new(&as, 0, 0, &r), 0);
+    other.name = "other";
+    ASSERT_EQ(memory_listener_register(&other, &as), 0);
+    ASSERT_EQ(memory_listener_unregister(&other), 0);
+    other.span_add = [](MemoryListener *, const MemorySpan *) {
+        if (r) {
+            EXPECT_EQ(flatview_recorder_free(r), 0);
+            r = nullptr;
+        }
+    };
+    ASSERT_EQ(memory_listener_register(&other, &as), 0); /* the address sanitizer sees whether it was freed, and once */
+    ASSERT_EQ(r, nullptr);
+    ASSERT_EQ(memory_region_set_address(&ram, 0x8000), 0);
+    ASSERT_EQ(memory_listener_unregister(&other), 0);
 }
 
 TEST_F(Recorder, CountsWhatItDoesNotKeep)

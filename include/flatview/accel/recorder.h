@@ -16,7 +16,12 @@ FLATVIEW_BEGIN_DECLS
 
 typedef struct FlatviewRecorder FlatviewRecorder;
 
-/** FlatviewEventKind - the callbacks of memory_listener.h, under their names. */
+/**
+ * FlatviewEventKind - the callbacks of memory_listener.h, under their names
+ *
+ * log_sync_global is not among them: the recorder hears log_sync, and who does is not told of both. To record what collectors
+ * ask, it counts as one who keeps bits: each collect takes the topology lock while it listens.
+ */
 typedef enum FlatviewEventKind {
     FLATVIEW_EVENT_BEGIN,
     FLATVIEW_EVENT_PREPARE,
@@ -30,6 +35,13 @@ typedef enum FlatviewEventKind {
     FLATVIEW_EVENT_EVENTFD_ADD,
     FLATVIEW_EVENT_COALESCED_IO_DEL,
     FLATVIEW_EVENT_COALESCED_IO_ADD,
+    FLATVIEW_EVENT_LOG_START,
+    FLATVIEW_EVENT_LOG_STOP,
+    FLATVIEW_EVENT_LOG_SYNC,
+    FLATVIEW_EVENT_LOG_CLEAR,
+    FLATVIEW_EVENT_LOG_GLOBAL_START,
+    FLATVIEW_EVENT_LOG_GLOBAL_STOP,
+    FLATVIEW_EVENT_LOG_GLOBAL_AFTER_SYNC,
     FLATVIEW_EVENT_DETACHED,
     FLATVIEW_EVENT_COUNT
 } FlatviewEventKind;
@@ -37,13 +49,13 @@ typedef enum FlatviewEventKind {
 /** FlatviewEvent - by value; @region is the recorder's copy of the name, so an event outlives its region. */
 typedef struct FlatviewEvent {
     FlatviewEventKind kind;
-    uint64_t commit;     /* the how-manieth begin of this recorder it belongs to, from 1 on */
+    uint64_t commit;     /* how many begins this recorder has heard; a collect between commits belongs to none of its own */
     hwaddr first, last;  /* span, range or place; an eventfd of any size has last = first - 1 */
     const char *region;  /* "" where none is meant */
     hwaddr offset;       /* in the region, of first */
     bool ram, readonly;
     bool match_data;     /* eventfd */
-    uint64_t data;       /* eventfd: to match. Span: old ranges << 32 | new ranges */
+    uint64_t data;       /* eventfd: to match. Span: old ranges << 32 | new ranges. Log: old clients << 32 | new clients */
 } FlatviewEvent;
 
 /** flatview_event_name() - as the callback is called; NULL for no kind. */
@@ -62,7 +74,11 @@ FLATVIEW_API int flatview_recorder_new(AddressSpace *as, int priority, size_t li
 /** flatview_recorder_stop() - unregister, which is recorded too; what was recorded stays. 0, -EINVAL, -EBUSY. */
 FLATVIEW_API int flatview_recorder_stop(FlatviewRecorder *recorder);
 
-/** flatview_recorder_free() - stop if need be, and forget. 0, -EBUSY. */
+/**
+ * flatview_recorder_free() - stop if need be, and forget. 0, -EBUSY (in a transaction)
+ *
+ * In a callback of a listener that takes effect when the present commit has been delivered.
+ */
 FLATVIEW_API int flatview_recorder_free(FlatviewRecorder *recorder);
 
 /** flatview_recorder_clear() - forget what was recorded; commits go on counting. */

@@ -25,6 +25,8 @@ typedef struct Name {
 struct FlatviewRecorder {
     MemoryListener listener;
     bool registered;
+    bool attached; /* detached has not been called yet: after stop() in a callback of a listener it comes later */
+    bool doomed;   /* to be freed then */
     pthread_mutex_t lock; /* all below; inside the topology lock */
     FlatviewEvent *events;
     size_t n, cap, limit;
@@ -45,6 +47,13 @@ static const char *const event_names[] = {
     [FLATVIEW_EVENT_EVENTFD_ADD] = "eventfd_add",
     [FLATVIEW_EVENT_COALESCED_IO_DEL] = "coalesced_io_del",
     [FLATVIEW_EVENT_COALESCED_IO_ADD] = "coalesced_io_add",
+    [FLATVIEW_EVENT_LOG_START] = "log_start",
+    [FLATVIEW_EVENT_LOG_STOP] = "log_stop",
+    [FLATVIEW_EVENT_LOG_SYNC] = "log_sync",
+    [FLATVIEW_EVENT_LOG_CLEAR] = "log_clear",
+    [FLATVIEW_EVENT_LOG_GLOBAL_START] = "log_global_start",
+    [FLATVIEW_EVENT_LOG_GLOBAL_STOP] = "log_global_stop",
+    [FLATVIEW_EVENT_LOG_GLOBAL_AFTER_SYNC] = "log_global_after_sync",
     [FLATVIEW_EVENT_DETACHED] = "detached",
 };
 
@@ -166,6 +175,15 @@ static void record_coalesced(MemoryListener *listener, FlatviewEventKind kind, c
     record(listener_recorder(listener), event, memory_region_name(section->mr));
 }
 
+static void record_log(MemoryListener *listener, FlatviewEventKind kind, const MemoryRegionSection *section,
+                       unsigned old_mask, unsigned new_mask)
+{
+    FlatviewEvent event = section_event(kind, section);
+
+    event.data = (uint64_t)old_mask << 32 | new_mask;
+    record(listener_recorder(listener), event, memory_region_name(section->mr));
+}
+
 /* ---- the callbacks ---- */
 
 static void on_begin(MemoryListener *listener)
@@ -235,12 +253,41 @@ static void on_coalesced_io_add(MemoryListener *listener, const MemoryRegionSect
     record_coalesced(listener, FLATVIEW_EVENT_COALESCED_IO_ADD, section, addr, len);
 }
 
-static void on_detached(MemoryListener *listener)
+static void on_log_start(MemoryListener *listener, const MemoryRegionSection *section, unsigned old_mask, unsigned new_mask)
 {
-    record_phase(listener, FLATVIEW_EVENT_DETACHED);
+    record_log(listener, FLATVIEW_EVENT_LOG_START, section, old_mask, new_mask);
 }
 
-/* ---- life ---- */
+static void on_log_stop(MemoryListener *listener, const MemoryRegionSection *section, unsigned old_mask, unsigned new_mask)
+{
+    record_log(listener, FLATVIEW_EVENT_LOG_STOP, section, old_mask, new_mask);
+}
+
+static void on_log_sync(MemoryListener *listener, const MemoryRegionSection *section)
+{
+    record_section(listener, FLATVIEW_EVENT_LOG_SYNC, section);
+}
+
+static void on_log_clear(MemoryListener *listener, const MemoryRegionSection *section)
+{
+    record_section(listener, FLATVIEW_EVENT_LOG_CLEAR, section);
+}
+
+static int on_log_global_start(MemoryListener *listener)
+{
+    record_phase(listener, FLATVIEW_EVENT_LOG_GLOBAL_START);
+    return 0;
+}
+
+static void on_log_global_stop(MemoryListener *listener)
+{
+    record_phase(listener, FLATVIEW_EVENT_LOG_GLOBAL_STOP);
+}
+
+static void on_log_global_after_sync(MemoryListener *listener)
+{
+    record_phase(listener, FLATVIEW_EVENT_LOG_GLOBAL_AFTER_SYNC);
+}
 
 static void discard(FlatviewRecorder *recorder)
 {
@@ -254,6 +301,19 @@ static void discard(FlatviewRecorder *recorder)
     pthread_mutex_destroy(&recorder->lock);
     free(recorder);
 }
+
+static void on_detached(MemoryListener *listener)
+{
+    FlatviewRecorder *recorder = listener_recorder(listener);
+
+    record_phase(listener, FLATVIEW_EVENT_DETACHED);
+    recorder->attached = false;
+    if (recorder->doomed) {
+        discard(recorder);
+    }
+}
+
+/* ---- life ---- */
 
 int flatview_recorder_new(AddressSpace *as, int priority, size_t limit, FlatviewRecorder **ret_recorder)
 {
@@ -279,6 +339,13 @@ int flatview_recorder_new(AddressSpace *as, int priority, size_t limit, Flatview
         .eventfd_add = on_eventfd_add,
         .coalesced_io_del = on_coalesced_io_del,
         .coalesced_io_add = on_coalesced_io_add,
+        .log_start = on_log_start,
+        .log_stop = on_log_stop,
+        .log_sync = on_log_sync,
+        .log_clear = on_log_clear,
+        .log_global_start = on_log_global_start,
+        .log_global_stop = on_log_global_stop,
+        .log_global_after_sync = on_log_global_after_sync,
         .detached = on_detached,
     };
     pthread_mutex_init(&recorder->lock, NULL);
@@ -287,7 +354,7 @@ int flatview_recorder_new(AddressSpace *as, int priority, size_t limit, Flatview
         discard(recorder);
         return err;
     }
-    recorder->registered = true;
+    recorder->registered = recorder->attached = true;
     *ret_recorder = recorder;
     return 0;
 }
@@ -306,7 +373,9 @@ int flatview_recorder_free(FlatviewRecorder *recorder)
 {
     int err = recorder->registered ? flatview_recorder_stop(recorder) : 0;
 
-    if (err == 0) {
+    if (err == 0 && recorder->attached) {
+        recorder->doomed = true;
+    } else if (err == 0) {
         discard(recorder);
     }
     return err;
@@ -371,8 +440,15 @@ static int print_event(const FlatviewEvent *event, void *arg)
     case FLATVIEW_EVENT_REGION_ADD:
     case FLATVIEW_EVENT_COALESCED_IO_DEL:
     case FLATVIEW_EVENT_COALESCED_IO_ADD:
+    case FLATVIEW_EVENT_LOG_START:
+    case FLATVIEW_EVENT_LOG_STOP:
+    case FLATVIEW_EVENT_LOG_SYNC:
+    case FLATVIEW_EVENT_LOG_CLEAR:
         n |= fprintf(file, " %016" PRIx64 "-%016" PRIx64 " %s %s+%#" PRIx64, event->first, event->last,
                      event->ram ? event->readonly ? "rom" : "ram" : "i/o", event->region, event->offset);
+        if (event->kind == FLATVIEW_EVENT_LOG_START || event->kind == FLATVIEW_EVENT_LOG_STOP) {
+            n |= fprintf(file, " clients %#x was %#x", (unsigned)event->data, (unsigned)(event->data >> 32));
+        }
         break;
     default:
         break;
