@@ -4,8 +4,8 @@
  *
  * The property: storm.h. How to run it:
  *
- *     flatview storm [--machine FILE] [--seconds N] [--vcpus N] [--writers N] [--seed N] [--planes] [--json]
- *                    [--quiet]
+ *     flatview storm [--machine FILE] [--seconds N] [--vcpus N] [--writers N] [--seed N] [--planes] [--accel NAME]
+ *                    [--json] [--quiet]
  *     flatview storm --sabotage list
  *     flatview storm --sabotage NAME      breaks one rule of the library on purpose: must end with status 1
  *
@@ -23,11 +23,13 @@
  *
  * A seed repeats the decisions of each thread, not the schedule.
  */
+#include "storm_accel.h"
 #include "storm_planes.h"
 
 #include "commands.h"
 
 #ifdef FLATVIEW_SABOTAGE
+#include "accel/sabotage.h"
 #include "base/sabotage.h"
 #endif
 
@@ -58,6 +60,7 @@ typedef struct Options {
     const char *machine;
     unsigned long seconds, vcpus, writers, seed;
     bool json, quiet, planes;
+    const StormAccel *accel;
 } Options;
 
 const char storm_options[] =
@@ -67,6 +70,7 @@ const char storm_options[] =
     "  --writers N       threads that change the map; 2\n"
     "  --seed N          of the decisions, not of the schedule; 1\n"
     "  --planes          storm what is beside the map, too: the dirty log, ioeventfds...\n"
+    "  --accel NAME      an accelerator mirrors the map, and its guest makes accesses: kvm\n"
     "  --json            the result as one JSON object\n"
     "  --quiet           the last line only\n"
     "  --sabotage NAME   break a rule of the library on purpose: must end with status 1; `list` prints the names\n";
@@ -122,6 +126,14 @@ static bool parse_number(const char *text, unsigned long min, unsigned long max,
 /* EXIT_OK: go on; else the status to end with, or -1 for a list that was printed. */
 static int choose_sabotage(const char *name)
 {
+    for (int i = 0; options.accel && i < ACCEL_SABOTAGE_COUNT; i++) {
+        if (strcmp(name, "list") == 0 && i != ACCEL_SABOTAGE_NONE) {
+            printf("%s\n", accel_sabotage_name(i));
+        } else if (strcmp(name, accel_sabotage_name(i)) == 0) {
+            accel_sabotage_active = (enum AccelSabotage)i;
+            return EXIT_OK;
+        }
+    }
     for (int i = 0; i < SABOTAGE_COUNT; i++) {
         if (strcmp(name, "list") == 0 && i != SABOTAGE_NONE) {
             printf("%s\n", sabotage_name(i));
@@ -148,6 +160,7 @@ static int choose_sabotage(const char *name)
 static int parse(int argc, char **argv)
 {
     static const struct option longs[] = {
+        { "accel", required_argument, NULL, 'a' },
         { "json", no_argument, NULL, 'j' },
         { "machine", required_argument, NULL, 'm' },
         { "planes", no_argument, NULL, 'p' },
@@ -159,11 +172,19 @@ static int parse(int argc, char **argv)
         { "writers", required_argument, NULL, 'w' },
         { NULL, 0, NULL, 0 },
     };
+    const char *sabotage = NULL;
     int option, status = EXIT_OK;
     bool ok = true;
 
-    while (ok && status == EXIT_OK && (option = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+    while (ok && (option = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         switch (option) {
+        case 'a':
+            options.accel = accel_find(optarg);
+            if (!options.accel) {
+                fprintf(stderr, "flatview: storm: no accelerator '%s' in this build; there is: %s\n", optarg, accel_names());
+                ok = false;
+            }
+            break;
         case 'j':
             options.json = true;
             break;
@@ -177,7 +198,7 @@ static int parse(int argc, char **argv)
             options.quiet = true;
             break;
         case 'x':
-            status = choose_sabotage(optarg);
+            sabotage = optarg;
             break;
         case 's':
             ok = parse_number(optarg, 1, 1000000, &options.seconds);
@@ -195,9 +216,12 @@ static int parse(int argc, char **argv)
             ok = false; /* getopt_long() has said why */
         }
     }
-    if (ok && status == EXIT_OK && optind < argc) {
+    if (ok && optind < argc) {
         fprintf(stderr, "flatview: storm: unexpected '%s'\n", argv[optind]);
         ok = false;
+    }
+    if (ok && sabotage) {
+        status = choose_sabotage(sabotage); /* which there are depends on the accelerator */
     }
     return ok ? status : EXIT_UNUSABLE;
 }
@@ -280,6 +304,7 @@ static void watch_threads(uint64_t start)
     while (!storm_stopping() && storm_clock_ns() < end) {
         usleep(50000);
         planes_rest();
+        accel_rest();
         if (storm_clock_ns() - start >= (second + 1) * UINT64_C(1000000000)) {
             second++;
             now = storm_totals();
@@ -333,11 +358,11 @@ int storm_main(int argc, char **argv)
     }
     catch_signals();
     storm.seed = options.seed;
-    if (!storm_setup(options.machine, &err)) {
+    if (!storm_setup(options.machine, options.accel, &err)) {
         input_complain(options.machine ? options.machine : "the machine that ships", &err);
         return EXIT_UNUSABLE;
     }
-    if (!make_threads() || !storm_watch() || (options.planes && !planes_start())) {
+    if (!make_threads() || !storm_watch() || (options.planes && !planes_start()) || (options.accel && !accel_start())) {
         fprintf(stderr, "flatview: storm: it cannot begin: no memory, or a listener is not accepted\n");
         return EXIT_UNUSABLE;
     }
@@ -351,6 +376,7 @@ int storm_main(int argc, char **argv)
     } else {
         if (!options.quiet) {
             planes_print();
+            accel_print();
         }
         storm_print_report(seconds, !options.quiet);
     }

@@ -22,6 +22,8 @@
  *   storm_audit.c    views against the tree, point by point
  *   storm_mirror.c   listeners that check what they are told
  *   storm_slots.c    a space without history, so that nothing but the grace period protects its readers
+ *   storm_planes.h   what lies beside the map
+ *   storm_accel.h    accelerators
  */
 #ifndef FLATVIEW_STRESS_STORM_H
 #define FLATVIEW_STRESS_STORM_H
@@ -34,13 +36,14 @@
 
 #include <pthread.h>
 
-#define STORM_MAX_SPACES 6
+#define STORM_MAX_SPACES 7 /* the last one is an accelerator's */
 #define STORM_MAX_THREADS 32 /* each owns two lines of a page: see SCRATCH below */
 #define STORM_PAGE 4096u
 #define ACCESS_MAX 64u
 #define ACCESS_UNTOUCHED 0xa5 /* what fills a buffer before a read */
 
 typedef struct StormThread StormThread;
+typedef struct StormAccel StormAccel;
 typedef struct HotDevice HotDevice;
 
 /* ---- what answers (storm_device.c) ---- */
@@ -62,6 +65,7 @@ typedef struct Backing {
     uint32_t id;
     BackingKind kind;
     bool comes_and_goes;
+    bool is_private; /* memory that a guest works in: any contents will do */
     const MemoryRegionOps *ops; /* NULL for memory and reservations */
     uint8_t *host;              /* memory kinds */
     uint64_t size;
@@ -114,6 +118,7 @@ typedef struct Access {
     hwaddr addr;
     unsigned len;
     bool is_write, typed, big_endian;
+    bool by_guest; /* through an accelerator: an error is ones, and result says nothing */
     uint8_t data[ACCESS_MAX]; /* what to write; what was read */
     MemTxResult result;
 } Access;
@@ -289,10 +294,10 @@ void *vcpu_main(void *arg);
 
 /* ---- the space without history (storm_slots.c) ---- */
 
-bool slots_init(void);
-bool slots_fini(void);
-bool slots_change(StormThread *t);
-bool slots_access(StormThread *t);
+bool pairs_init(void);
+bool pairs_fini(void);
+bool pairs_change(StormThread *t);
+bool pairs_access(StormThread *t);
 
 /* ---- threads and the whole (storm.c, storm_setup.c, storm_stamp.c, storm_calm.c, storm_report.c) ---- */
 
@@ -311,7 +316,7 @@ struct StormThread {
     Histogram access_ns, commit_ns;
     /* written by the thread alone, read by the report */
     uint64_t accesses __attribute__((aligned(64)));
-    uint64_t commits, refused, aborted, translations, audits, slot_accesses;
+    uint64_t commits, refused, aborted, translations, audits, slot_accesses, guest_accesses;
     uint64_t hold[STORM_MAX_SPACES] __attribute__((aligned(64))); /* atomic: see storm_history.c */
 };
 
@@ -340,7 +345,7 @@ extern __thread StormThread *storm_self;
 const MemoryRegionOps *choose_ops(const TopoRegion *topo, const MachineOptions *options);
 bool make_backings(void);
 bool stamp_memory(void); /* of what the watched spaces show */
-bool storm_setup(const char *file, InputError *err);
+bool storm_setup(const char *file, const StormAccel *accel, InputError *err); /* accel may be NULL */
 void storm_forget(void); /* what setup made, but the machine */
 bool storm_watch(void);
 void storm_check_pins(void);

@@ -10,7 +10,7 @@
  * The judge may have to wait for a commit under way, whose view is not in the history yet. That is no deadlock: it
  * holds no lock, and a commit waits for no reader (R5).
  */
-#include "storm.h"
+#include "storm_accel.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -79,12 +79,16 @@ static MemTxResult store(AddressSpace *as, hwaddr addr, unsigned size, bool big_
     }
 }
 
-static void carry_out(AddressSpace *as, Access *a)
+/* NULL, or what was in the way. */
+static const char *carry_out(StormThread *t, AddressSpace *as, Access *a)
 {
     uint64_t value;
 
     if (!a->is_write) {
         memset(a->data, ACCESS_UNTOUCHED, a->len);
+    }
+    if (a->by_guest) {
+        return accel_access(t, a);
     }
     if (!a->typed) {
         a->result = address_space_rw(as, a->addr, attrs, a->data, a->len, a->is_write);
@@ -94,6 +98,7 @@ static void carry_out(AddressSpace *as, Access *a)
         a->result = load(as, a->addr, a->len, a->big_endian, &value);
         to_bytes(value, a->data, a->len, a->big_endian);
     }
+    return NULL;
 }
 
 /* The candidates of one access; settle() finds the one that has not been recorded yet. */
@@ -149,7 +154,7 @@ static void complain(const StormThread *t, const StormSpace *space, const Access
         }
         storm_violation("%s: %s %u %s %u bytes at %llx%s, views %llu (generation %llu) to %llu (%llu)%s were current. "
                         "By the first: %s. By the last: %s%s",
-                        space->name, t->is_writer ? "writer" : "vcpu", t->index, verbs[a->is_write][a->typed], a->len,
+                        space->name, t->is_writer ? "writer" : a->by_guest ? "guest" : "vcpu", t->index, verbs[a->is_write][a->typed], a->len,
                         (unsigned long long)a->addr, a->big_endian ? " big-endian" : "", (unsigned long long)w->low,
                         (unsigned long long)flatview_generation(oldest), (unsigned long long)last,
                         (unsigned long long)flatview_generation(newest), w->end % 2 ? " and perhaps one more" : "", low,
@@ -162,6 +167,7 @@ static void complain(const StormThread *t, const StormSpace *space, const Access
 bool storm_access(StormThread *t, StormSpace *space, Access *a)
 {
     unsigned i = space_index(space);
+    const char *in_the_way;
     Journal journal;
     Window w;
     uint64_t k;
@@ -171,12 +177,17 @@ bool storm_access(StormThread *t, StormSpace *space, Access *a)
     t->journal = &journal;
     t->depth++;
     window_open(&w, t, i);
-    carry_out(space->as, a);
+    in_the_way = carry_out(t, space->as, a);
     w.end = history_now(space);
     t->depth--;
     t->journal = journal.outer;
     storm_count(&t->accesses);
 
+    if (in_the_way) {
+        storm_violation("%s: the guest of vcpu %u does not reach %llx: %s", space->name, t->index,
+                        (unsigned long long)a->addr, in_the_way);
+        return false;
+    }
     for (k = w.low; k <= w.end / 2; k++) {
         if (expect_matches(history_view(space, k), a, &journal, NULL, 0)) {
             remember(t, i, k);

@@ -8,7 +8,7 @@
  *
  * Runs on the main thread; storm_check_pins() while the others storm.
  */
-#include "storm.h"
+#include "storm_accel.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -19,7 +19,7 @@
 bool storm_watch(void)
 {
     static const int priorities[] = { 5, 7, 2 };
-    bool ok = slots_init();
+    bool ok = pairs_init();
 
     for (unsigned i = 0; i < storm.n_spaces && ok; i++) {
         StormSpace *s = storm.spaces[i];
@@ -71,6 +71,7 @@ bool storm_calm(void)
         storm_violation("what the storm moved does not go home");
     }
     storm_check_pins();
+    accel_stop();
     for (unsigned i = 0; i < storm.n_spaces; i++) {
         StormSpace *s = storm.spaces[i];
 
@@ -87,7 +88,7 @@ bool storm_calm(void)
     if (!ok) {
         storm_violation("a listener does not leave");
     }
-    slots_fini();
+    pairs_fini();
     /* What waits for readers is handed to a thread of the library's own, which may need a moment. */
     for (unsigned i = 0; i < 1000; i++) {
         memory_reclaim();
@@ -112,6 +113,7 @@ bool storm_calm(void)
 
 void storm_teardown(void)
 {
+    accel_teardown();
     machine_fini(&storm.machine, NULL);
     hot_finish();
     for (unsigned i = 0; i < storm.n_spaces; i++) {

@@ -6,7 +6,7 @@
  * memory), and stays so; no target can make the tree show itself without end. Established here, before the threads
  * start.
  */
-#include "storm.h"
+#include "storm_accel.h"
 
 #include "builtin.h"
 
@@ -139,7 +139,7 @@ static bool choose_spaces(InputError *err)
         return input_fail(err, 0, "there is no address space in it");
     }
     ok = watch(storm.machine.spaces[first]);
-    for (size_t i = 0; ok && i < n && storm.n_spaces < STORM_MAX_SPACES - 1; i++) {
+    for (size_t i = 0; ok && i < n && storm.n_spaces < STORM_MAX_SPACES - 2; i++) {
         ok = is_watched(storm.machine.spaces[i]) || watch(storm.machine.spaces[i]);
     }
     for (size_t i = 0; ok && i < n; i++) {
@@ -241,7 +241,7 @@ void writer_fini(StormThread *t)
 
 /* ---- beginning and end ---- */
 
-bool storm_setup(const char *file, InputError *err)
+bool storm_setup(const char *file, const StormAccel *accel, InputError *err)
 {
     const MachineOptions options = { .io_ops = choose_ops, .rom_ops = model_ops(MODEL_PLAIN) };
     static MemoryRegion *places[2];
@@ -262,7 +262,7 @@ bool storm_setup(const char *file, InputError *err)
         return false;
     }
     choose_places();
-    if (!stamp_memory()) {
+    if (!stamp_memory() || (accel && !accel_setup(accel))) {
         return input_no_memory(err, 0);
     }
     memory_reclaim();

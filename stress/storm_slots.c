@@ -35,7 +35,7 @@ static uint32_t slot_id(unsigned pair, uint64_t version)
     return SLOT_ID_FLAG | pair << 26 | (uint32_t)(version & VERSION_MASK);
 }
 
-bool slots_init(void)
+bool pairs_init(void)
 {
     return memory_region_init(&root, "slots", 2 * PAIRS * SLOT_SIZE) == 0 &&
            address_space_init(&as, &root, "slots") == 0;
@@ -90,7 +90,7 @@ static bool next_version(unsigned pair)
     return true;
 }
 
-bool slots_change(StormThread *t)
+bool pairs_change(StormThread *t)
 {
     unsigned mine = t->index - storm.n_vcpus;
 
@@ -113,7 +113,7 @@ static int64_t version_of(uint64_t word, unsigned pair, hwaddr offset)
     return id & VERSION_MASK;
 }
 
-bool slots_access(StormThread *t)
+bool pairs_access(StormThread *t)
 {
     unsigned pair = (unsigned)storm_below(t, PAIRS), n = storm_chance(t, 2) ? 1 : 8, i;
     hwaddr base = 2 * (hwaddr)pair * SLOT_SIZE;
@@ -163,7 +163,7 @@ static void note_release(AddressSpace *space)
     __atomic_store_n(&released, true, __ATOMIC_RELEASE);
 }
 
-bool slots_fini(void)
+bool pairs_fini(void)
 {
     bool ok = true;
 

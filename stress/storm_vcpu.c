@@ -9,7 +9,7 @@
  * Invariant: a write where memory may be hits only scratch bytes of this thread, whatever is mapped there by then.
  * Accesses come in batches under one hold_history(), so the fence that this costs does not order every access for free.
  */
-#include "storm.h"
+#include "storm_accel.h"
 
 #include <string.h>
 
@@ -46,6 +46,9 @@ static void sample(Sample *s, StormThread *t)
 {
     flatview_unref(s->view);
     s->space = storm.spaces[storm_chance(t, 2) ? 0 : storm_below(t, storm.n_spaces)];
+    if (accel_space() && storm_chance(t, 2)) {
+        s->space = accel_space();
+    }
     s->view = address_space_get_flatview(s->space->as);
     s->n = s->seen = 0;
     s->thread = t;
@@ -163,7 +166,7 @@ static void one_access(StormThread *t, StormSpace *space, hwaddr addr)
     } else {
         a.len = 1 + (unsigned)storm_below(t, storm_chance(t, 2) ? ACCESS_MAX : 16);
     }
-    if (a.typed && !storm_chance(t, 4)) {
+    if (!accel_take(t, space, &a) && a.typed && !storm_chance(t, 4)) {
         a.addr &= ~(hwaddr)(a.len - 1);
     }
     if (a.is_write) {
@@ -273,7 +276,7 @@ void *vcpu_main(void *arg)
         }
         batch(t, &s);
         for (unsigned i = 0; i < 8; i++) {
-            slots_access(t);
+            pairs_access(t);
         }
         if (t->own && storm_chance(t, 4)) {
             hwaddr addr;

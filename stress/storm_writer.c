@@ -363,7 +363,7 @@ void *writer_main(void *arg)
         } else if (dice < 62) {
             single(t);
         } else if (dice < 97) {
-            slots_change(t);
+            pairs_change(t);
         } else if (dice < 99) {
             short_lived_space(t);
         } else {

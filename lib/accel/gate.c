@@ -16,6 +16,8 @@
  */
 #include "accel/gate.h"
 
+#include "accel/sabotage.h"
+
 #include <errno.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -104,6 +106,10 @@ void gate_close(Gate *gate)
 
     pthread_mutex_lock(&gate->lock);
     ATOMIC_SET(gate->closed, gate->closed + 1);
+    if (accel_sabotaged(ACCEL_SABOTAGE_SKIP_KICK)) {
+        pthread_mutex_unlock(&gate->lock);
+        return;
+    }
     for (member = gate->members; member; member = member->next) {
         if (is_in(member, self)) {
             push(member);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""boot.py PROGRAM FOLDER - runs PROGRAM, a googletest, as the init of a small machine that has KVM, and reports as TAP.
+"""boot.py [--with FILE]... PROGRAM FOLDER - runs PROGRAM, a googletest, as the init of a small machine that has KVM, and
+reports as TAP. Each FILE, a program that it runs, is put into the root folder.
 
 The machine is QEMU's emulation of an AMD processor with its virtualisation; the kernel is Debian's for clouds, downloaded
 once into FOLDER by apt-get and unpacked there; nothing is installed. PROGRAM may also be run by hand where there is a
@@ -61,20 +62,21 @@ def libraries(program):
     return found
 
 
-def build_initrd(program, modules, folder):
+def build_initrd(program, more, modules, folder):
     """Each library under its own name in /lib64, where the loader, which is there too, is told to look."""
     root = os.path.join(folder, 'root-' + os.path.basename(program))
     shutil.rmtree(root, ignore_errors=True)
     os.makedirs(os.path.join(root, 'modules'))
     os.makedirs(os.path.join(root, 'lib64'))
-    shutil.copy(program, os.path.join(root, 'program'))
-    for library in libraries(program):
+    shutil.copy(program, os.path.join(root, 'init'))
+    for file in more:
+        shutil.copy(file, root)
+    for library in {library for file in [program, *more] for library in libraries(file)}:
         shutil.copy(library, os.path.join(root, 'lib64', os.path.basename(library)))
     for module in MODULES:
         shutil.copy(os.path.join(modules, module), os.path.join(root, 'modules'))
     # The run path of a program from a build folder leads nowhere inside.
     os.symlink('lib64', os.path.join(root, 'lib'))
-    os.rename(os.path.join(root, 'program'), os.path.join(root, 'init'))
     names = '\n'.join(os.path.relpath(os.path.join(where, name), root)
                       for where, dirs, files in os.walk(root) for name in dirs + files)
     archive = subprocess.run(['cpio', '--quiet', '-o', '-H', 'newc'], cwd=root, check=True, capture_output=True,
@@ -132,7 +134,11 @@ def report(text):
 
 
 def main():
-    program, folder = sys.argv[1:3]
+    more, arguments = [], sys.argv[1:]
+    while arguments[0] == '--with':
+        more.append(arguments[1])
+        del arguments[:2]
+    program, folder = arguments[:2]
     try:
         for tool in ('qemu-system-x86_64', 'cpio', 'dpkg-deb', 'apt-get', 'ldd'):
             if not shutil.which(tool):
@@ -141,11 +147,11 @@ def main():
     except Missing as why:
         print(f'1..0 # SKIP {why}')
         return 0
-    initrd = build_initrd(program, modules, folder)
+    initrd = build_initrd(program, more, modules, folder)
     # An emulated machine in an emulated machine has been seen to stand still: once in some thirty boots. A test
     # that hangs does so again, and fails; one that fails is not tried again.
     for left in reversed(range(TRIES)):
-        text, ended = boot(image, initrd, ' '.join(sys.argv[3:]))
+        text, ended = boot(image, initrd, ' '.join(arguments[2:]))
         if ended or not left:
             break
         print(''.join(f'# first try: {line}\n' for line in text.replace('\r', '').splitlines()[-6:]), end='')

@@ -20,6 +20,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "accel/sabotage.h"
+
 int kvm_ioctl(FlatviewKvm *kvm, int fd, unsigned long request, void *data)
 {
     int ret = kvm->config.ioctl ? kvm->config.ioctl(kvm->config.ioctl_arg, fd, request, data) : ioctl(fd, request, data);
@@ -69,7 +71,7 @@ static void remove_slot(FlatviewKvm *kvm, Slot *slot)
         return;
     }
     dirty_collect_last(kvm, slot);
-    if (set_slot(kvm, slot, 0, &kvm->stats.removed) == 0) {
+    if (accel_sabotage_now(ACCEL_SABOTAGE_DROP_DEL) || set_slot(kvm, slot, 0, &kvm->stats.removed) == 0) {
         slots_erase(&kvm->table, slot);
     } else {
         memory_hold(kvm);
@@ -217,6 +219,16 @@ static void kvm_abort(MemoryListener *listener, const MemoryDelta *delta)
     pthread_mutex_unlock(&kvm->lock);
 }
 
+static void carry_out_additions(FlatviewKvm *kvm)
+{
+    size_t i;
+
+    for (i = 0; i < kvm->plan.n_add; i++) {
+        add_slot(kvm, &kvm->plan.add[i]);
+    }
+    kvm->added = true;
+}
+
 /* The whole plan goes by at its first span: no view is published between the spans of a commit. */
 static void carry_out_removals(FlatviewKvm *kvm)
 {
@@ -229,6 +241,9 @@ static void carry_out_removals(FlatviewKvm *kvm)
         remove_slot(kvm, slots_find(&kvm->table, kvm->plan.remove[i].first));
     }
     kvm->removed = true;
+    if (accel_sabotage_now(ACCEL_SABOTAGE_EARLY_ADD)) {
+        carry_out_additions(kvm);
+    }
 }
 
 static void kvm_span_del(MemoryListener *listener, const MemorySpan *span)
@@ -250,15 +265,11 @@ static void kvm_span_del(MemoryListener *listener, const MemorySpan *span)
 static void kvm_span_add(MemoryListener *listener, const MemorySpan *span)
 {
     FlatviewKvm *kvm = listener_kvm(listener);
-    size_t i;
 
     (void)span;
     pthread_mutex_lock(&kvm->lock);
     if (!kvm->added) {
-        for (i = 0; i < kvm->plan.n_add; i++) {
-            add_slot(kvm, &kvm->plan.add[i]);
-        }
-        kvm->added = true;
+        carry_out_additions(kvm);
     }
     pthread_mutex_unlock(&kvm->lock);
 }
