@@ -4,7 +4,7 @@
  *
  * The property: storm.h. How to run it:
  *
- *     flatview storm [--machine FILE] [--seconds N] [--vcpus N] [--writers N] [--seed N] [--planes] [--accel NAME]
+ *     flatview storm [--machine FILE] [--seconds N] [--vcpus N] [--writers N] [--seed N] [--planes[=NAME]] [--accel NAME]
  *                    [--json] [--quiet]
  *     flatview storm --sabotage list
  *     flatview storm --sabotage NAME      breaks one rule of the library on purpose: must end with status 1
@@ -52,6 +52,7 @@
 #define STOP_AFTER_VIOLATIONS 1000
 #endif
 #define GRACE_SECONDS 60 /* for the end of a run on a slow machine; longer is a hang */
+#define PATIENCE_SECONDS 30 /* longer than that, no part of a storm is missing for lack of time */
 
 Storm storm;
 __thread StormThread *storm_self;
@@ -69,7 +70,7 @@ const char storm_options[] =
     "  --vcpus N         threads that access; 2\n"
     "  --writers N       threads that change the map; 2\n"
     "  --seed N          of the decisions, not of the schedule; 1\n"
-    "  --planes          storm what is beside the map, too: the dirty log, ioeventfds...\n"
+    "  --planes[=NAME]   storm what is beside the map, too: dirty log, ioeventfds...; or of that only the part NAME\n"
     "  --accel NAME      an accelerator mirrors the map, and its guest makes accesses: kvm\n"
     "  --json            the result as one JSON object\n"
     "  --quiet           the last line only\n"
@@ -93,7 +94,7 @@ void storm_violation(const char *format, ...)
 
     if (n <= SHOW_VIOLATIONS) {
         pthread_mutex_lock(&lock);
-        fprintf(stderr, "violation %" PRIu64 ": ", n);
+        fprintf(stderr, "violation %" PRIu64 " (seed %" PRIu64 "): ", n, storm.seed);
         va_start(args, format);
         vfprintf(stderr, format, args);
         va_end(args);
@@ -139,7 +140,7 @@ static int choose_sabotage(const char *name)
             printf("%s\n", sabotage_name(i));
         } else if (strcmp(name, sabotage_name(i)) == 0) {
             sabotage_active = (enum Sabotage)i;
-            options.planes |= i >= SABOTAGE_OF_PLANES;
+            options.planes |= planes_choose_for(name);
             return EXIT_OK;
         }
     }
@@ -163,7 +164,7 @@ static int parse(int argc, char **argv)
         { "accel", required_argument, NULL, 'a' },
         { "json", no_argument, NULL, 'j' },
         { "machine", required_argument, NULL, 'm' },
-        { "planes", no_argument, NULL, 'p' },
+        { "planes", optional_argument, NULL, 'p' },
         { "quiet", no_argument, NULL, 'q' },
         { "sabotage", required_argument, NULL, 'x' },
         { "seconds", required_argument, NULL, 's' },
@@ -193,6 +194,10 @@ static int parse(int argc, char **argv)
             break;
         case 'p':
             options.planes = true;
+            ok = planes_choose(optarg);
+            if (!ok) {
+                fprintf(stderr, "flatview: storm: no part '%s' of --planes\n", optarg);
+            }
             break;
         case 'q':
             options.quiet = true;
@@ -294,6 +299,13 @@ static bool make_threads(void)
     return true;
 }
 
+/* On a machine that is busy with other things, the storm blows until all that it is to test has happened. */
+static bool is_awaited(uint64_t end)
+{
+    return options.planes && !__atomic_load_n(&storm.violations, __ATOMIC_RELAXED) && !planes_complete() &&
+           storm_clock_ns() < end + PATIENCE_SECONDS * UINT64_C(1000000000);
+}
+
 static void watch_threads(uint64_t start)
 {
     bool table = isatty(STDOUT_FILENO) && !options.json && !options.quiet;
@@ -301,7 +313,7 @@ static void watch_threads(uint64_t start)
     unsigned long second = 0;
     StormTotals before = { 0 }, now;
 
-    while (!storm_stopping() && storm_clock_ns() < end) {
+    while (!storm_stopping() && (storm_clock_ns() < end || is_awaited(end))) {
         usleep(50000);
         planes_rest();
         accel_rest();

@@ -36,6 +36,10 @@ static struct {
     MemoryRegionCache caches[PLANE_VCPUS][2]; /* of space and of whole */
 } d = { .clients = { { .client = DIRTY_MEMORY_MIGRATION }, { .client = DIRTY_MEMORY_VGA } } };
 
+enum { STORES, CHANGES, LOG_TOGGLES, MASKS, ABORTS, COLLECTS, RESETS, KINDS };
+static const char *const kinds[] = { "stores", "changes", "clients on and off", "masks told", "aborts", "collects", "resets", NULL };
+static uint64_t did[KINDS];
+
 static bool ok(const char *what, int error)
 {
     return plane_ok(&storm_dirty, what, error);
@@ -70,7 +74,7 @@ static bool start(void)
         well = ok("cache", address_space_cache_init(&d.caches[i][0], &d.space, HOME, RAM_SIZE)) &&
                ok("cache", address_space_cache_init(&d.caches[i][1], &d.whole, RAM_SIZE / 2, RAM_SIZE / 2));
     }
-    return well;
+    return well && log_mirror_start(&d.space, &did[MASKS]);
 }
 
 /* ---- writing -------------------------------------------------------------------------------------------------- */
@@ -191,7 +195,7 @@ static void vcpu_turn(StormThread *t)
     for (unsigned i = 0; i < BURST; i++) {
         write_somehow(t);
     }
-    plane_count(&storm_dirty, BURST);
+    plane_did(&did[STORES], BURST);
 }
 
 /* ---- changing ------------------------------------------------------------------------------------------------- */
@@ -206,6 +210,7 @@ static int toggle_log(Client *c, bool *ret_on)
     int error = memory_region_set_log(&d.ram, !*ret_on, c->client);
 
     *ret_on ^= !error;
+    plane_did(&did[LOG_TOGGLES], 1);
     return error;
 }
 
@@ -247,9 +252,11 @@ static void writer_turn(StormThread *t)
     }
     if (!ok("a change", error) || !keep) {
         memory_transaction_abort();
+        plane_did(&did[ABORTS], 1);
         return;
     }
     if (ok("commit", memory_transaction_commit())) {
+        plane_did(&did[CHANGES], 1);
         d.clients[0].on = on[0];
         d.clients[1].on = on[1];
         __atomic_store_n(&d.where, memory_region_get_addr(&d.ram), __ATOMIC_RELAXED);
@@ -293,10 +300,12 @@ static void collector_turn(StormThread *t)
     uint64_t size = storm_chance(t, 2) ? 1 + storm_below(t, RAM_SIZE - addr) : RAM_SIZE - addr;
 
     if (storm_chance(t, 16)) { /* all anew, without looking */
+        plane_did(&did[RESETS], 1);
         if (ok("reset", memory_region_reset_dirty(&d.ram, addr, size, c->client))) {
             copy(c, addr, size);
         }
     } else {
+        plane_did(&did[COLLECTS], 1);
         collect(c, addr, size);
     }
 }
@@ -330,6 +339,7 @@ static void judge(void)
 {
     static uint64_t value;
 
+    log_mirror_judge();
     compare();
     for (unsigned page = 0; page < RAM_PAGES; page++) {
         hwaddr addr = (hwaddr)page * STORM_PAGE + 8 * page;
@@ -344,6 +354,7 @@ static void judge(void)
 
 static void finish(void)
 {
+    log_mirror_stop();
     for (unsigned i = 0; i < 2; i++) {
         if (d.clients[i].on) {
             ok("log", memory_region_set_log(&d.ram, false, d.clients[i].client));
@@ -360,7 +371,10 @@ static void finish(void)
 }
 
 const StormPlane storm_dirty = {
-    .name = "dirty log",
+    .name = "dirty-log",
+    .kinds = kinds,
+    .sabotages = (const char *const[]){ "drop-dirty", "drop-log", NULL },
+    .did = did,
     .start = start,
     .turn = { vcpu_turn, writer_turn, collector_turn },
     .judge = judge,

@@ -16,29 +16,61 @@
 #include <string.h>
 #include <unistd.h>
 
-static const StormPlane *const planes[] = {
+static const StormPlane *const all[] = {
     &storm_dirty,
     &storm_doorbell,
+    &storm_coalesced,
 };
 
-#define PLANES (sizeof(planes) / sizeof(planes[0]))
+#define PLANES (sizeof(all) / sizeof(all[0]))
 #define THREADS (PLANE_VCPUS + PLANE_ROLES - 1)
 
 static struct {
     pthread_rwlock_t turns;
     StormThread *threads[THREADS];
+    const StormPlane *planes[PLANES];
+    unsigned n_planes;             /* chosen */
     unsigned n_running, n_started; /* threads; planes whose start() was called */
-    uint64_t judged[PLANES];       /* atomic */
+    unsigned focus;                /* changed at rest: the plane where most turns are taken, so that threads meet */
     uint64_t rests;
 } self;
 
-void plane_count(const StormPlane *plane, uint64_t n)
+static void choose(const StormPlane *plane)
 {
-    for (unsigned i = 0; i < PLANES; i++) {
-        if (planes[i] == plane) {
-            __atomic_fetch_add(&self.judged[i], n, __ATOMIC_RELAXED);
+    for (unsigned k = 0; k < self.n_planes; k++) {
+        if (self.planes[k] == plane) {
+            return;
         }
     }
+    self.planes[self.n_planes++] = plane;
+}
+
+bool planes_choose(const char *name)
+{
+    bool found = false;
+
+    for (unsigned i = 0; i < PLANES; i++) {
+        if (!name || strcmp(name, all[i]->name) == 0) {
+            choose(all[i]);
+            found = true;
+        }
+    }
+    return found;
+}
+
+bool planes_choose_for(const char *sabotage)
+{
+    bool found = false;
+
+    for (unsigned i = 0; i < PLANES; i++) {
+        for (const char *const *s = all[i]->sabotages; *s; s++) {
+            if (strcmp(*s, sabotage) == 0) {
+                choose(all[i]);
+                found = true;
+            }
+        }
+    }
+    return found;
 }
 
 bool plane_ok(const StormPlane *plane, const char *what, int error)
@@ -74,13 +106,14 @@ static void *plane_main(void *arg)
         return NULL;
     }
     for (unsigned turn = 0; !storm_stopping(); turn++) {
-        const StormPlane *plane = planes[turn % PLANES];
+        const StormPlane *plane;
 
+        pthread_rwlock_rdlock(&self.turns);
+        plane = self.planes[(turn % 4 ? self.focus : turn / 4) % self.n_planes];
         if (plane->turn[role]) {
-            pthread_rwlock_rdlock(&self.turns);
             plane->turn[role](t);
-            pthread_rwlock_unlock(&self.turns);
         }
+        pthread_rwlock_unlock(&self.turns);
         if (role != PLANE_VCPU) {
             usleep((useconds_t)storm_below(t, 400)); /* changes are for the vCPUs to meet, not to live in */
         }
@@ -109,8 +142,8 @@ bool planes_start(void)
             t->rng = backing_word((uint32_t)storm.seed, 8ull * (i + 1 + STORM_MAX_THREADS)) | 1;
         }
     }
-    while (ok && self.n_started < PLANES) {
-        ok = planes[self.n_started++]->start();
+    while (ok && self.n_started < self.n_planes) {
+        ok = self.planes[self.n_started++]->start();
     }
     return ok;
 }
@@ -132,22 +165,53 @@ void planes_rest(void)
 {
     if (self.n_running) {
         pthread_rwlock_wrlock(&self.turns);
-        for (unsigned i = 0; i < PLANES; i++) {
-            planes[i]->judge();
+        for (unsigned i = 0; i < self.n_planes; i++) {
+            self.planes[i]->judge();
         }
         self.rests++;
+        self.focus++;
         pthread_rwlock_unlock(&self.turns);
+    }
+}
+
+bool planes_complete(void)
+{
+    for (unsigned i = 0; i < self.n_planes; i++) {
+        const StormPlane *plane = self.planes[i];
+
+        for (unsigned kind = 0; plane->kinds[kind]; kind++) {
+            if (!__atomic_load_n(&plane->did[kind], __ATOMIC_RELAXED)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static void demand_complete(const StormPlane *plane)
+{
+    for (unsigned kind = 0; plane->kinds[kind]; kind++) {
+        if (!plane->did[kind]) {
+            storm_violation("%s: nothing was tested of this: %s", plane->name, plane->kinds[kind]);
+        }
     }
 }
 
 void planes_stop(void)
 {
+    bool whole = !__atomic_load_n(&storm.violations, __ATOMIC_RELAXED); /* else it may have ended early */
+
     for (unsigned i = 0; i < self.n_running; i++) {
         pthread_join(self.threads[i]->thread, NULL);
     }
     planes_rest();
     while (self.n_started > 0) {
-        planes[--self.n_started]->finish();
+        const StormPlane *plane = self.planes[--self.n_started];
+
+        plane->finish();
+        if (whole) {
+            demand_complete(plane);
+        }
     }
     for (unsigned i = 0; i < THREADS; i++) {
         free(self.threads[i]);
@@ -156,10 +220,16 @@ void planes_stop(void)
 
 void planes_print(void)
 {
-    for (unsigned i = 0; self.rests && i < PLANES; i++) {
-        printf("%s%s %" PRIu64, i ? ", " : "planes: ", planes[i]->name, self.judged[i]);
+    for (unsigned i = 0; i < self.n_planes; i++) {
+        const StormPlane *plane = self.planes[i];
+
+        printf("%-11s", plane->name);
+        for (unsigned kind = 0; plane->kinds[kind]; kind++) {
+            printf("%s%" PRIu64 " %s", kind ? ", " : " ", plane->did[kind], plane->kinds[kind]);
+        }
+        putchar('\n');
     }
     if (self.rests) {
-        printf(" accesses judged; %" PRIu64 " times all stood still\n", self.rests);
+        printf("%" PRIu64 " times all stood still and were judged\n", self.rests);
     }
 }

@@ -12,6 +12,7 @@
 #include "access/bus.h"
 
 #include "base/reader.h"
+#include "base/sabotage.h"
 #include "publish/transaction.h"
 #include "topology/coalesced_ring.h"
 #include "topology/plane_set.h"
@@ -91,20 +92,15 @@ void coalesced_flush(const MemoryRegion *mr)
     }
 }
 
-static void wake_worker(void);
-
-/* Each ring that is queued now, once. It is taken off the list before it is looked into, under its lock: so a write that is put
-   in after that look finds it off the list. */
+/* Each ring that is queued now, once. It stays queued while it is drained, for others who must see what waits in it. */
 static void flush_queued(bool wait)
 {
-    size_t n = coalesced_ring_count_queued();
+    uint64_t until = coalesced_ring_last_ticket(), ticket = 0;
     CoalescedRing *ring;
 
-    for (; n && (ring = coalesced_ring_unqueue()); n--) {
+    while ((ring = coalesced_ring_next_queued(ticket, until, &ticket))) {
         drain(ring, wait);
-        if (coalesced_ring_busy(ring) && coalesced_ring_queue(ring)) {
-            wake_worker();
-        }
+        coalesced_ring_settle(ring);
     }
 }
 
@@ -147,6 +143,18 @@ static bool is_coalesced(const MemoryRegion *mr, hwaddr offset, unsigned size)
     return i < set->n && set->items[i].first <= offset && set->items[i].last - offset >= size - 1;
 }
 
+/* Only under sabotage: one write in 256. */
+static bool is_lost(void)
+{
+#ifdef FLATVIEW_SABOTAGE
+    static unsigned turn; /* atomic */
+
+    return sabotaged(SABOTAGE_DROP_COALESCED) && __atomic_add_fetch(&turn, 1, __ATOMIC_RELAXED) % 256 == 0;
+#else
+    return false;
+#endif
+}
+
 bool coalesced_take_write(const FlatRange *range, hwaddr offset, unsigned size, MemTxAttrs attrs, uint64_t value,
                           MemTxResult *ret_result)
 {
@@ -160,6 +168,10 @@ bool coalesced_take_write(const FlatRange *range, hwaddr offset, unsigned size, 
         coalesced_flush(range->mr);
         return false;
     }
+    *ret_result = MEMTX_OK;
+    if (is_lost()) {
+        return true;
+    }
     while (!coalesced_ring_put(ring, &write)) {
         bool wait = may_wait();
 
@@ -172,6 +184,5 @@ bool coalesced_take_write(const FlatRange *range, hwaddr offset, unsigned size, 
     if (coalesced_ring_queue(ring)) {
         wake_worker();
     }
-    *ret_result = MEMTX_OK;
     return true;
 }

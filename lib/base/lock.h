@@ -18,6 +18,7 @@ enum {
     LOCK_RANK_POPULATION = 16, /* topology/population.h: who is told what of one region is populated, and telling them */
     LOCK_RANK_SETTLE = 20,   /* base/retire_settle.c: pins and what is kept for them */
     LOCK_RANK_RETIRE = 30,   /* base/retire.c: the queue; leaf, a few instructions */
+    LOCK_RANK_COALESCED = 35, /* topology/coalesced_ring.h: what waits in one ring */
     LOCK_RANK_LEAF = 40,     /* any other that calls nothing but the allocator while held */
     LOCK_RANK_MEM = 50,      /* base/mem.c: the list of threads that allocate; with any other held */
 };

@@ -24,6 +24,9 @@ static const char *const names[SABOTAGE_COUNT] = {
     [SABOTAGE_LOST_SPAN] = "lost-span",
     [SABOTAGE_DROP_DIRTY] = "drop-dirty",
     [SABOTAGE_DROP_EVENTFD] = "drop-eventfd",
+    [SABOTAGE_DROP_COALESCED_IO] = "drop-coalesced-io",
+    [SABOTAGE_DROP_LOG] = "drop-log",
+    [SABOTAGE_DROP_COALESCED] = "drop-coalesced",
 };
 
 const char *sabotage_name(int which)

@@ -22,8 +22,10 @@ enum Sabotage {
     SABOTAGE_LOST_SPAN,     /* now and then a commit forgets to render a dirty span */
     SABOTAGE_DROP_DIRTY,    /* now and then a store to logged memory is not marked */
     SABOTAGE_DROP_EVENTFD,  /* now and then a listener is not told of an ioeventfd */
+    SABOTAGE_DROP_COALESCED_IO, /* or of a coalesced range */
+    SABOTAGE_DROP_LOG,      /* or of a client of the dirty log */
+    SABOTAGE_DROP_COALESCED, /* now and then a write to a coalesced range is lost */
     SABOTAGE_COUNT,
-    SABOTAGE_OF_PLANES = SABOTAGE_DROP_DIRTY, /* from here on by `storm --planes`, which these imply */
 };
 
 #ifdef FLATVIEW_SABOTAGE

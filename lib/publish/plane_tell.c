@@ -58,15 +58,16 @@ static void tell_log(MemoryListener *listener, const MemoryPlaneItem *item, bool
     }
 }
 
-/* Only under sabotage: one announcement in 64. */
-static bool is_forgotten(bool added)
+/* Only under sabotage: one announcement in 8. */
+static bool is_forgotten(MemoryPlane plane, bool added)
 {
 #ifdef FLATVIEW_SABOTAGE
+    static const enum Sabotage drop[] = {SABOTAGE_DROP_LOG, SABOTAGE_DROP_COALESCED_IO, SABOTAGE_DROP_EVENTFD};
     static unsigned turn; /* under the topology lock */
 
-    return sabotaged(SABOTAGE_DROP_EVENTFD) && added && ++turn % 64 == 0;
+    return sabotaged(drop[plane]) && added && ++turn % 8 == 0;
 #else
-    (void)added;
+    (void)plane, (void)added;
     return false;
 #endif
 }
@@ -78,13 +79,16 @@ static void tell(MemoryListener *listener, MemoryPlane plane, const MemoryPlaneI
     void (*coalesced)(MemoryListener *, const MemoryRegionSection *, hwaddr, hwaddr);
     hwaddr len;
 
+    if (is_forgotten(plane, added)) {
+        return;
+    }
     switch (plane) {
     case MEMORY_PLANE_LOG:
         tell_log(listener, item, added);
         break;
     case MEMORY_PLANE_EVENTFD:
         eventfd = added ? listener->eventfd_add : listener->eventfd_del;
-        if (eventfd && !is_forgotten(added)) {
+        if (eventfd) {
             eventfd(listener, section, item->match_data, item->data, item->fd);
         }
         break;

@@ -3,7 +3,7 @@
  * coalesced_ring.c - writes that wait, and the rings in which some do.
  *
  * Invariant: as in coalesced_ring.h. A producer holds the ring's lock for a few instructions, the taker of a ring holds no lock
- * while it delivers. The list's lock is never held with a ring's: each is a leaf.
+ * while it delivers. The list's lock is taken inside a ring's, when that is taken off: so no write can come in between.
  * Established by: the functions here. Relied on by: access/coalesced.c, which delivers, and release.c, which kills.
  *
  * One ring for each region, and not one for each thread, because a thread's entries would have to be merged with those of
@@ -15,8 +15,8 @@
 #include "base/mem.h"
 
 static Lock list_lock = LOCK_INITIALIZER(LOCK_RANK_LEAF, "coalesced rings");
-static CoalescedRing *list;
-static size_t n_queued;
+static CoalescedRing *first, *last;
+static uint64_t last_ticket;
 static bool armed; /* the worker has been told */
 
 CoalescedRing *coalesced_ring_new(MemoryRegion *mr)
@@ -24,7 +24,7 @@ CoalescedRing *coalesced_ring_new(MemoryRegion *mr)
     CoalescedRing *ring = mem_zalloc(sizeof(*ring));
 
     if (ring) {
-        ring->lock = (Lock)LOCK_INITIALIZER(LOCK_RANK_LEAF, "coalesced ring");
+        ring->lock = (Lock)LOCK_INITIALIZER(LOCK_RANK_COALESCED, "coalesced ring");
         pthread_cond_init(&ring->given_back, NULL);
         ring->mr = mr;
     }
@@ -105,17 +105,15 @@ bool coalesced_ring_queue(CoalescedRing *ring)
     bool tell = false;
 
     if (__atomic_load_n(&ring->queued, __ATOMIC_ACQUIRE)) {
-        return false; /* whoever takes it off the list sees what was put in before this was asked */
+        return false; /* and stays so until what was put in before has been delivered: coalesced_ring_settle() */
     }
     lock_acquire(&list_lock);
-    if (!ring->pprev && !ring->dead) {
-        ring->next = list;
-        ring->pprev = &list;
-        if (list) {
-            list->pprev = &ring->next;
-        }
-        list = ring;
-        n_queued++;
+    if (!ring->queued && !ring->dead) {
+        ring->ticket = ++last_ticket;
+        ring->next = NULL;
+        ring->prev = last;
+        *(last ? &last->next : &first) = ring;
+        last = ring;
         __atomic_store_n(&ring->queued, true, __ATOMIC_RELEASE);
         tell = !armed;
         armed = true;
@@ -126,38 +124,49 @@ bool coalesced_ring_queue(CoalescedRing *ring)
 
 static void take_off(CoalescedRing *ring)
 {
-    if (ring->pprev) {
-        *ring->pprev = ring->next;
-        if (ring->next) {
-            ring->next->pprev = ring->pprev;
-        }
-        ring->pprev = NULL;
-        n_queued--;
-        __atomic_store_n(&ring->queued, false, __ATOMIC_SEQ_CST);
+    if (ring->queued) {
+        *(ring->prev ? &ring->prev->next : &first) = ring->next;
+        *(ring->next ? &ring->next->prev : &last) = ring->prev;
+        __atomic_store_n(&ring->queued, false, __ATOMIC_RELEASE);
     }
 }
 
-CoalescedRing *coalesced_ring_unqueue(void)
+uint64_t coalesced_ring_last_ticket(void)
+{
+    uint64_t ticket;
+
+    lock_acquire(&list_lock);
+    ticket = last_ticket;
+    lock_release(&list_lock);
+    return ticket;
+}
+
+/* Those that stay queued after a flush are few: they are being written to, or delivered, just now. */
+CoalescedRing *coalesced_ring_next_queued(uint64_t ticket, uint64_t until, uint64_t *ret_ticket)
 {
     CoalescedRing *ring;
 
     lock_acquire(&list_lock);
-    ring = list;
+    for (ring = first; ring && ring->ticket <= ticket; ring = ring->next) {
+    }
     if (ring) {
-        take_off(ring);
+        *ret_ticket = ring->ticket;
+        ring = ring->ticket <= until ? ring : NULL;
     }
     lock_release(&list_lock);
     return ring;
 }
 
-size_t coalesced_ring_count_queued(void)
+/* Who puts a write in later has taken the ring's lock later, and so finds it off the list. */
+void coalesced_ring_settle(CoalescedRing *ring)
 {
-    size_t n;
-
-    lock_acquire(&list_lock);
-    n = n_queued;
-    lock_release(&list_lock);
-    return n;
+    lock_acquire(&ring->lock);
+    if (!coalesced_ring_busy(ring)) {
+        lock_acquire(&list_lock);
+        take_off(ring);
+        lock_release(&list_lock);
+    }
+    lock_release(&ring->lock);
 }
 
 bool coalesced_ring_disarm(void)
@@ -165,7 +174,7 @@ bool coalesced_ring_disarm(void)
     bool none;
 
     lock_acquire(&list_lock);
-    none = !list;
+    none = !first;
     armed = !none;
     lock_release(&list_lock);
     return none;

@@ -6,8 +6,10 @@
  * taken the ring (taken is true); done <= head <= tail <= head + MEMORY_COALESCED_RING. tail grows under the lock; head and done
  * are the taker's. So whoever finds done == tail, having loaded done first, knows that all it could have seen being written
  * has been delivered.
- * A ring in which anything waits is queued, on the list of such rings, unless its region is dying or somebody has just taken
- * it from there and will put it back.
+ * A ring in which anything waits or is being delivered is queued, on the list of such rings in the order of their tickets,
+ * but between a write's coming into it and the return of coalesced_ring_queue() by who put it there, and if its region is
+ * dying. It is taken off under its own lock, when all is delivered: so whoever must see all that was written finds also those
+ * rings that another thread is about to deliver.
  */
 #ifndef FLATVIEW_TOPOLOGY_COALESCED_RING_H
 #define FLATVIEW_TOPOLOGY_COALESCED_RING_H
@@ -34,9 +36,10 @@ typedef struct CoalescedRing {
     uint64_t head, tail, done; /* atomic */
 
     /* guarded by the list's lock */
-    struct CoalescedRing *next, **pprev; /* NULL pprev: not queued */
+    struct CoalescedRing *next, *prev;
+    uint64_t ticket; /* of its place in the list: ascending */
     bool dead;
-    bool queued; /* atomic: pprev is not NULL */
+    bool queued; /* atomic */
 
     CoalescedWrite writes[MEMORY_COALESCED_RING];
 } CoalescedRing;
@@ -71,9 +74,12 @@ void coalesced_ring_give_back(CoalescedRing *ring);
 
 /* The list. Queue a ring, if it is not; true: nothing was queued and the worker has to be told. */
 bool coalesced_ring_queue(CoalescedRing *ring);
-/* Take the first of those queued; in a read section, so that its region lives until the section ends. NULL: none. */
-CoalescedRing *coalesced_ring_unqueue(void);
-size_t coalesced_ring_count_queued(void);
+/* One that was queued after @ticket (0: before all) and not after @until, the first of them; in a read section, so that its
+   region lives until the section ends. It stays queued. NULL: none. */
+CoalescedRing *coalesced_ring_next_queued(uint64_t ticket, uint64_t until, uint64_t *ret_ticket);
+uint64_t coalesced_ring_last_ticket(void);
+/* Take it off, if all of it has been delivered. */
+void coalesced_ring_settle(CoalescedRing *ring);
 /* What is queued has been seen to: the next one to be queued tells the worker again. False: some are queued still. */
 bool coalesced_ring_disarm(void);
 /* Its region dies: no longer on the list, never again. Before the grace period of the region begins. */

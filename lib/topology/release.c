@@ -30,7 +30,7 @@ void region_retire(MemoryRegion *mr)
     const RegionPlanes *planes = mr->planes;
 
     if (planes && planes->ring) {
-        coalesced_ring_kill(planes->ring); /* who has taken it from the list is in a read section that began before */
+        coalesced_ring_kill(planes->ring); /* who has found it on the list is in a read section that began before */
     }
     mr->state = REGION_STATE_DEAD;
     ram_index_remove(mr->block); /* what is dead must be unfindable before its grace period begins */

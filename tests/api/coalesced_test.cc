@@ -176,6 +176,44 @@ TEST_F(Coalesced, ARegionThatFlushesSeesAllThatWaitsAnywhere)
     EXPECT_EQ(0, memory_region_flush_coalesced(&dev[1].mr)) << "nothing to do";
 }
 
+/* The other thread has not finished with the ring, so it is still one of those in which something waits. */
+TEST_F(Coalesced, AFlushOfAllWaitsForWhatAnotherThreadDelivers)
+{
+    static std::atomic<bool> inside, go_on;
+    std::atomic<bool> returned{false};
+    uint8_t byte = 0;
+
+    inside = go_on = false;
+    ASSERT_EQ(0, memory_region_set_coalescing(&vga.mr));
+    ASSERT_EQ(0, memory_region_set_flush_coalesced(&other.mr));
+    vga.during = [](Recorder *, hwaddr addr, uint64_t) {
+        if (addr == 0) {
+            inside = true;
+            while (!go_on) {
+                std::this_thread::yield();
+            }
+        }
+    };
+    ASSERT_EQ(MEMTX_OK, address_space_stb(&as, 0x10000, MEMTXATTRS_UNSPECIFIED, 1));
+    ASSERT_EQ(MEMTX_OK, address_space_stb(&as, 0x10001, MEMTXATTRS_UNSPECIFIED, 2));
+    std::thread deliverer([this] { EXPECT_EQ(0, address_space_flush_coalesced(&as)); });
+    while (!inside) {
+        std::this_thread::yield();
+    }
+    std::thread reader([this, &byte, &returned] {
+        EXPECT_EQ(MEMTX_OK, address_space_ldub(&as, 0x20000, MEMTXATTRS_UNSPECIFIED, &byte));
+        EXPECT_EQ(2u, seen(&vga));
+        returned = true;
+    });
+    for (int i = 0; i < 50 && !returned; i++) { /* the longer, the surer a reader that does not wait is caught */
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    go_on = true;
+    reader.join();
+    deliverer.join();
+    vga.during = nullptr;
+}
+
 TEST_F(Coalesced, AFullRingIsDeliveredByWhoFindsItSo)
 {
     NoWorker none;
