@@ -135,7 +135,7 @@ void slots_unstick(SlotTable *table, size_t i)
 static bool fits(const SlotRules *rules, const Slot *slot, const Slot *want)
 {
     return slot->first - want->first < want->size && slot->size <= want->size - (slot->first - want->first) &&
-           slot->host == want->host + (slot->first - want->first) && (rules->merges || slot->mr == want->mr) &&
+           slot->host == want->host + (slot->first - want->first) && slot->mr == want->mr &&
            !((slot->flags ^ want->flags) & rules->sticky_flags);
 }
 
@@ -165,7 +165,7 @@ static int push(Slot **at, size_t *n, size_t *cap, const Slot *slot)
 
 static bool goes_on(const SlotRules *rules, const Slot *a, const Slot *b)
 {
-    return rules->merges && slot_last(a) + 1 == b->first && a->host + a->size == b->host && a->fd == b->fd &&
+    return rules->merges && slot_last(a) + 1 == b->first && a->host + a->size == b->host && a->mr == b->mr && a->fd == b->fd &&
            (a->fd < 0 || a->fd_offset + a->size == b->fd_offset) && !((a->flags ^ b->flags) & rules->sticky_flags);
 }
 

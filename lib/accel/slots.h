@@ -12,7 +12,7 @@ typedef struct Slot {
     hwaddr first;
     uint64_t size;
     uint8_t *host;
-    MemoryRegion *mr;   /* whose memory it is, alive while the slot is true; of the first of several */
+    MemoryRegion *mr;   /* whose memory it is, alive while the slot is true */
     hwaddr mr_offset;   /* in that, of first */
     uint64_t fd_offset; /* of first, if fd >= 0 */
     int fd;             /* the region's own, or -1 */
@@ -37,7 +37,7 @@ typedef struct SlotRules {
     bool (*want)(const MemoryRegionSection *section, Slot *ret_slot);
     uint32_t sticky_flags; /* memory with other ones of these needs another slot */
     uint64_t max_bytes;    /* of one slot; whole pages */
-    bool merges;           /* one slot may hold several ranges that lie side by side in guest, host and file */
+    bool merges;           /* one slot may hold several ranges of a region that lie side by side in guest, host and file */
 } SlotRules;
 
 /* What a delta does to a table: take these away, then put those in place. */

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <set>
 #include <thread>
 
 #include <gtest/gtest.h>
@@ -193,6 +194,166 @@ TEST(VhostUserBlk, ABackEndThatDiesIsReplacedAndNothingIsLost)
     EXPECT_EQ(d.stats().disconnects, 4u);
     EXPECT_EQ(flatview_vhost_user_reconnect(d.dev), -EALREADY);
     end(&more);
+}
+
+/* ---- the dirty log ---- */
+
+std::set<hwaddr> dirty_pages(MemoryRegion *mr)
+{
+    DirtyBitmapSnapshot *snapshot = nullptr;
+    std::set<hwaddr> pages;
+    uint64_t size;
+
+    EXPECT_EQ(memory_region_snapshot_and_clear_dirty(mr, 0, memory_region_size(mr), DIRTY_MEMORY_MIGRATION, &snapshot), 0);
+    for (hwaddr at = 0; snapshot && memory_region_snapshot_next_dirty(snapshot, at, &at, &size); at += size) {
+        for (hwaddr page = at; page < at + size; page += 4096) {
+            pages.insert(page);
+        }
+    }
+    memory_region_snapshot_free(snapshot);
+    return pages;
+}
+
+void begin_log(MemoryRegion *mr)
+{
+    ASSERT_EQ(memory_region_set_log(mr, true, DIRTY_MEMORY_MIGRATION), 0);
+    ASSERT_EQ(memory_dirty_log_wait(), 0);
+    dirty_pages(mr); /* all of it, for nobody knows what was before */
+    ASSERT_TRUE(dirty_pages(mr).empty());
+}
+
+/* What a read of the disk writes: what the driver has put into the rings, what the device answers, and the data. */
+std::set<hwaddr> written(hwaddr buffer, uint32_t bytes)
+{
+    std::set<hwaddr> pages = {DISK_DESC, DISK_AVAIL, DISK_USED, DISK_HEADER};
+
+    for (hwaddr page = buffer & ~hwaddr(4095); page < buffer + bytes; page += 4096) {
+        pages.insert(page);
+    }
+    return pages;
+}
+
+TEST(VhostUserLog, IsThePagesThatTheDeviceHasWritten)
+{
+    Disk d;
+    uint8_t status;
+
+    ASSERT_NE(d.dev, nullptr);
+    d.start_queue();
+    ASSERT_EQ(d.transfer(false, 0, 0x600000, 4096, &status), 0) << "before anybody asks";
+    EXPECT_FALSE(d.stats().logging);
+    begin_log(&d.ram);
+    EXPECT_TRUE(d.stats().logging);
+    EXPECT_FALSE(d.stats().log_blind);
+    for (uint32_t i = 0; i < 16; i++) {
+        hwaddr buffer = 0x100000 + 0x31000 * hwaddr(i);
+        uint32_t bytes = 512 << i % 8;
+
+        ASSERT_EQ(d.transfer(false, 0, buffer, bytes, &status), 0);
+        EXPECT_EQ(dirty_pages(&d.ram), written(buffer, bytes));
+    }
+    ASSERT_EQ(d.transfer(true, 0, 0x100000, 65536, &status), 0) << "which the device only reads";
+    EXPECT_EQ(dirty_pages(&d.ram), written(0, 0));
+    ASSERT_EQ(memory_region_set_log(&d.ram, false, DIRTY_MEMORY_MIGRATION), 0);
+    EXPECT_FALSE(d.stats().logging);
+    ASSERT_EQ(d.transfer(false, 0, 0x100000, 4096, &status), 0) << "it goes on without";
+    EXPECT_EQ(d.stats().disconnects, 0u);
+}
+
+TEST(VhostUserLog, IsCollectedFromMemoryThatGoesAndGrowsForMemoryThatComes)
+{
+    Disk d;
+    MemoryRegion more;
+    uint8_t status;
+
+    ASSERT_NE(d.dev, nullptr);
+    d.start_queue();
+    ASSERT_EQ(memory_region_init_ram_memfd(&more, "more", 1 << 20), 0);
+    begin_log(&d.ram);
+    begin_log(&more);
+    for (uint32_t i = 0; i < 6; i++) {
+        ASSERT_EQ(memory_region_add_subregion(&d.root, hwaddr(0x40000000) << i, &more), 0);
+        ASSERT_EQ(d.transfer(false, 0, (hwaddr(0x40000000) << i) + 0x1000 * i + 0x800, 4096, &status), 0);
+        ASSERT_EQ(memory_region_del_subregion(&d.root, &more), 0);
+        EXPECT_EQ(dirty_pages(&more), (std::set<hwaddr>{0x1000 * i, 0x1000 * i + 0x1000})) << "of memory that is away";
+        EXPECT_EQ(dirty_pages(&d.ram), written(0, 0));
+    }
+    ASSERT_EQ(memory_region_set_log(&more, false, DIRTY_MEMORY_MIGRATION), 0);
+    EXPECT_TRUE(d.stats().logging) << "the other one still is";
+    EXPECT_EQ(d.stats().disconnects, 0u);
+    end(&more);
+}
+
+TEST(VhostUserLog, GoesOnWithTheNextBackEnd)
+{
+    Disk d;
+    uint8_t status;
+
+    ASSERT_NE(d.dev, nullptr);
+    d.start_queue();
+    begin_log(&d.ram);
+    for (uint32_t i = 0; i < 3; i++) {
+        ASSERT_EQ(d.transfer(false, 0, 0x100000, 4096, &status), 0);
+        d.kill_daemon();
+        d.start_daemon();
+        ASSERT_EQ(memory_region_sync_dirty(&d.ram), 0);
+        EXPECT_FALSE(d.stats().connected) << "seen without a word";
+        ASSERT_EQ(flatview_vhost_user_reconnect(d.dev), 0);
+        ASSERT_EQ(d.transfer(false, 0, 0x200000 + 0x10000 * hwaddr(i), 8192, &status), 0);
+        std::set<hwaddr> all = written(0x200000 + 0x10000 * hwaddr(i), 8192);
+        all.insert(0x100000);
+        EXPECT_EQ(dirty_pages(&d.ram), all) << "what the dead one had noted, too";
+    }
+    EXPECT_FALSE(d.stats().log_blind);
+}
+
+TEST(VhostUserLog, OfAllMemoryStartsAndStops)
+{
+    Disk d;
+    uint8_t status;
+
+    ASSERT_NE(d.dev, nullptr);
+    d.start_queue();
+    ASSERT_EQ(memory_global_dirty_log_start(GLOBAL_DIRTY_MIGRATION), 0);
+    ASSERT_EQ(memory_dirty_log_wait(), 0);
+    dirty_pages(&d.ram);
+    ASSERT_EQ(d.transfer(false, 0, 0x300000, 4096, &status), 0);
+    ASSERT_EQ(memory_global_dirty_log_sync(false), 0);
+    EXPECT_EQ(dirty_pages(&d.ram), written(0x300000, 4096));
+    ASSERT_EQ(memory_global_dirty_log_stop(GLOBAL_DIRTY_MIGRATION), 0);
+    EXPECT_FALSE(d.stats().logging);
+}
+
+/* ---- kicks ---- */
+
+TEST(VhostUserBlk, ADoorbellOfTheMapKicksIt)
+{
+    Disk d;
+    MemoryRegionOps ops = {};
+    MemoryRegion bar;
+    static unsigned calls;
+    uint8_t status;
+
+    ASSERT_NE(d.dev, nullptr);
+    d.start_queue();
+    ops.read = [](MemoryRegion *, hwaddr, unsigned) { return uint64_t(0); };
+    ops.write = [](MemoryRegion *, hwaddr, uint64_t, unsigned) { calls++; };
+    ops.endianness = MEMORY_LITTLE_ENDIAN;
+    ops.valid.min_access_size = ops.impl.min_access_size = 1;
+    ops.valid.max_access_size = ops.impl.max_access_size = 8;
+    ASSERT_EQ(memory_region_init_io(&bar, &ops, "notify", 0x1000), 0);
+    ASSERT_EQ(memory_region_add_eventfd(&bar, 0, 2, false, 0, d.kick_fd()), 0);
+    for (uint32_t i = 0; i < 10; i++) { /* wherever the BAR is */
+        ASSERT_EQ(memory_region_add_subregion(&d.root, 0xfe000000 + 0x1000 * i, &bar), 0);
+        d.doorbell = 0xfe000000 + 0x1000 * i;
+        d.fill(0x100000, 4096, i);
+        ASSERT_EQ(d.transfer(true, i, 0x100000, 4096, &status), 0);
+        EXPECT_TRUE(d.image_holds(i, 4096, i));
+        ASSERT_EQ(memory_region_del_subregion(&d.root, &bar), 0);
+    }
+    EXPECT_EQ(calls, 0u) << "no callback";
+    ASSERT_EQ(memory_region_del_eventfd(&bar, 0, 2, false, 0, d.kick_fd()), 0);
+    end(&bar);
 }
 
 TEST(VhostUserBlk, GoesOnWhileTheMapChangesOnAnotherThread)

@@ -22,7 +22,7 @@
 
 #include <gtest/gtest.h>
 
-constexpr hwaddr DESC = 0x10000, AVAIL = 0x12000, USED = 0x13000, HEADER = 0x14000, STATUS = 0x14100;
+constexpr hwaddr DESC = DISK_DESC, AVAIL = DISK_AVAIL, USED = DISK_USED, HEADER = DISK_HEADER, STATUS = HEADER + 0x100;
 constexpr unsigned QUEUE_SIZE = 64;
 constexpr uint64_t VIRTIO_F_VERSION_1 = uint64_t(1) << 32;
 
@@ -139,6 +139,10 @@ void Disk::submit(bool write, uint64_t sector, hwaddr buffer, uint32_t bytes)
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     ASSERT_EQ(address_space_stw_le(&memory, AVAIL + 2, MEMTXATTRS_UNSPECIFIED, ++avail_index), MEMTX_OK);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (doorbell) {
+        ASSERT_EQ(address_space_stw_le(&memory, doorbell, MEMTXATTRS_UNSPECIFIED, 0), MEMTX_OK);
+        return;
+    }
     uint64_t one = 1;
     ASSERT_EQ(::write(kick, &one, sizeof(one)), ssize_t(sizeof(one)));
 }

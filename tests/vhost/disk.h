@@ -15,6 +15,7 @@
 #include <flatview/memory.h>
 
 constexpr uint64_t RAM_SIZE = 8 << 20;
+constexpr hwaddr DISK_DESC = 0x10000, DISK_AVAIL = 0x12000, DISK_USED = 0x13000, DISK_HEADER = 0x14000;
 constexpr unsigned SECTOR = 512, DISK_SECTORS = 8192;
 
 class Disk {
@@ -38,6 +39,9 @@ public:
     bool holds(hwaddr addr, uint32_t bytes, uint32_t seed);
     bool image_holds(uint64_t sector, uint32_t bytes, uint32_t seed); /* as the host sees the file */
     FlatviewVhostUserStats stats();
+    int kick_fd() const { return kick; }
+
+    hwaddr doorbell = 0; /* where to store the queue's number; 0: kick by hand */
 
     std::string folder, image, socket;
     MemoryRegion root, ram;

@@ -14,6 +14,8 @@
  *   - a change that needs more regions than the back end takes (GET_MAX_MEM_SLOTS) is refused before anything has happened;
  *   - memory is taken back before the view is published in which it is not there, and each step is acknowledged by the back
  *     end before the commit goes on;
+ *   - the dirty log: while memory that it shares is logged (memory_dirty.h) the back end notes what it writes, used rings
+ *     included, and that reaches the library's bitmaps when somebody collects, and when the memory goes;
  *   - a queue whose ring lies in memory that must be remapped is stopped for that moment and goes on where it was; one whose
  *     ring is gone is suspended until it is there again.
  *
@@ -118,6 +120,8 @@ typedef struct FlatviewVhostUserStats {
     uint64_t ring_stops;         /* queues that were stopped for a remap */
     uint64_t disconnects;
     int last_error;              /* why it was disconnected last; 0 if never */
+    bool logging;                /* now: some shared memory has its writes logged */
+    bool log_blind;              /* now: a back end may have written what it could not note; all it reaches counts as dirty */
 } FlatviewVhostUserStats;
 
 FLATVIEW_API void flatview_vhost_user_get_stats(FlatviewVhostUser *dev, FlatviewVhostUserStats *ret_stats);

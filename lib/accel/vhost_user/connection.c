@@ -7,6 +7,7 @@
  * Established by: connection_open(), connection_close(). Relied on by: memory.c and queue.c. Under lock.
  */
 #include <errno.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "accel/vhost_user/device.h"
@@ -20,6 +21,7 @@ void connection_close(FlatviewVhostUser *dev, int err)
     }
     close(dev->fd);
     dev->fd = -1;
+    dev->log.told = false;
     dev->stats.disconnects++;
     dev->stats.last_error = err;
     for (i = 0; i < dev->table.n; i++) {
@@ -32,10 +34,19 @@ void connection_close(FlatviewVhostUser *dev, int err)
     queues_lost(dev);
 }
 
-static int ask(FlatviewVhostUser *dev, uint32_t request, const void *data, size_t size, void *answer, size_t answer_size,
-               size_t *ret_size)
+void connection_check(FlatviewVhostUser *dev)
 {
-    int err = protocol_send(dev->fd, request, 0, data, size, NULL, 0);
+    struct pollfd state = {.fd = dev->fd, .events = POLLRDHUP};
+
+    if (dev->fd >= 0 && poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR))) {
+        connection_close(dev, -ECONNRESET);
+    }
+}
+
+static int ask(FlatviewVhostUser *dev, uint32_t request, const void *data, size_t size, const int *fd, void *answer,
+               size_t answer_size, size_t *ret_size)
+{
+    int err = protocol_send(dev->fd, request, 0, data, size, fd, fd ? 1 : 0);
 
     if (err == 0) {
         err = protocol_receive(dev->fd, request, answer, answer_size, ret_size);
@@ -49,7 +60,16 @@ static int ask(FlatviewVhostUser *dev, uint32_t request, const void *data, size_
 int connection_ask(FlatviewVhostUser *dev, uint32_t request, const void *data, size_t size, void *answer,
                    size_t answer_size)
 {
-    return dev->fd < 0 ? -ENOTCONN : ask(dev, request, data, size, answer, answer_size, NULL);
+    return dev->fd < 0 ? -ENOTCONN : ask(dev, request, data, size, NULL, answer, answer_size, NULL);
+}
+
+int connection_give_log(FlatviewVhostUser *dev, const VhostUserLog *log, int fd)
+{
+    uint64_t answer[2]; /* the protocol leaves open what is in it, and back ends differ */
+    size_t size;
+
+    return dev->fd < 0 ? -ENOTCONN :
+                         ask(dev, VHOST_USER_SET_LOG_BASE, log, sizeof(*log), &fd, answer, sizeof(answer), &size);
 }
 
 /* A back end that cannot acknowledge answers in order: a question that it answers is behind what was told before. */
@@ -59,7 +79,7 @@ static int wait_done(FlatviewVhostUser *dev, uint32_t request, bool acknowledges
     int err;
 
     if (!acknowledges) {
-        return ask(dev, VHOST_USER_GET_FEATURES, NULL, 0, &status, sizeof(status), NULL);
+        return ask(dev, VHOST_USER_GET_FEATURES, NULL, 0, NULL, &status, sizeof(status), NULL);
     }
     err = protocol_receive(dev->fd, request, &status, sizeof(status), NULL);
     if (err == 0 && status) {
@@ -106,7 +126,7 @@ static int ask_u64(FlatviewVhostUser *dev, uint32_t request, uint64_t *ret_value
 static int negotiate_protocol(FlatviewVhostUser *dev)
 {
     const uint64_t ours = UINT64_C(1) << VHOST_USER_PROTOCOL_F_MQ | UINT64_C(1) << VHOST_USER_PROTOCOL_F_REPLY_ACK |
-                          UINT64_C(1) << VHOST_USER_PROTOCOL_F_CONFIG |
+                          UINT64_C(1) << VHOST_USER_PROTOCOL_F_CONFIG | UINT64_C(1) << VHOST_USER_PROTOCOL_F_LOG_SHMFD |
                           UINT64_C(1) << VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS;
     uint64_t theirs = 0;
     int err = ask_u64(dev, VHOST_USER_GET_PROTOCOL_FEATURES, &theirs);
@@ -155,7 +175,9 @@ int connection_open(FlatviewVhostUser *dev)
     }
     if (err == 0) {
         dev->features = theirs & dev->config.features;
-        err = tell_u64(dev, VHOST_USER_SET_FEATURES, dev->features | (theirs & protocol));
+        dev->told_features = dev->features | (theirs & protocol);
+        dev->offers_log = theirs >> VHOST_F_LOG_ALL & 1;
+        err = tell_u64(dev, VHOST_USER_SET_FEATURES, dev->told_features);
     }
     if (err < 0) {
         connection_close(dev, err);

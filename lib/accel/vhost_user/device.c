@@ -16,6 +16,7 @@
 
 static void discard(FlatviewVhostUser *dev)
 {
+    log_fini(dev);
     slots_fini(&dev->table);
     slots_plan_fini(&dev->plan);
     pthread_mutex_destroy(&dev->lock);
@@ -97,12 +98,14 @@ int flatview_vhost_user_reconnect(FlatviewVhostUser *dev)
     int err;
 
     pthread_mutex_lock(&dev->lock);
+    connection_check(dev);
     err = dev->fd >= 0 ? -EALREADY : connection_open(dev);
     if (err == 0 && dev->table.n > dev->stats.max_regions) {
         err = -ENOSPC;
         connection_close(dev, err);
     }
     if (err == 0) {
+        log_tell(dev);
         memory_share_all(dev);
         queues_resume(dev);
         err = dev->fd >= 0 ? 0 : dev->stats.last_error;
@@ -161,8 +164,11 @@ int flatview_vhost_user_for_each_region(FlatviewVhostUser *dev, int (*fn)(const 
 void flatview_vhost_user_get_stats(FlatviewVhostUser *dev, FlatviewVhostUserStats *ret_stats)
 {
     pthread_mutex_lock(&dev->lock);
+    connection_check(dev);
     *ret_stats = dev->stats;
     ret_stats->connected = dev->fd >= 0;
     ret_stats->regions = dev->table.n;
+    ret_stats->logging = dev->log.on;
+    ret_stats->log_blind = dev->log.blind;
     pthread_mutex_unlock(&dev->lock);
 }

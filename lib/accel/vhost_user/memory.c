@@ -81,6 +81,9 @@ static void remove_region(FlatviewVhostUser *dev, Slot *slot)
         connection_tell(dev, VHOST_USER_REM_MEM_REG, &one, sizeof(one), &slot->fd, 1) == 0) {
         dev->stats.removed++;
     }
+    if (has_slots(dev)) {
+        log_collect_slot(dev, slot);
+    }
     dev->table.n_missing -= slot->missing;
     slots_erase(&dev->table, slot);
 }
@@ -122,11 +125,6 @@ static bool want_region(const MemoryRegionSection *section, Slot *ret_slot)
 
 static const SlotRules rules = {.want = want_region, .max_bytes = UINT64_C(1) << 62, .merges = true};
 
-static FlatviewVhostUser *listener_device(MemoryListener *listener)
-{
-    return (FlatviewVhostUser *)((char *)listener - offsetof(FlatviewVhostUser, listener));
-}
-
 static int vhost_prepare(MemoryListener *listener, const MemoryDelta *delta)
 {
     FlatviewVhostUser *dev = listener_device(listener);
@@ -136,8 +134,13 @@ static int vhost_prepare(MemoryListener *listener, const MemoryDelta *delta)
     pthread_mutex_lock(&dev->lock);
     err = slots_plan(&dev->table, &rules, delta, dev->page, &dev->plan);
     if (err == 0 && dev->table.n - dev->plan.n_remove + dev->plan.n_add > dev->stats.max_regions) {
-        slots_plan_clear(&dev->plan);
         err = -ENOSPC;
+    }
+    if (err == 0) {
+        err = log_prepare(dev, delta);
+    }
+    if (err < 0) {
+        slots_plan_clear(&dev->plan);
     }
     dev->stats.refused_commits += err == -ENOSPC;
     for (i = 0; i < dev->plan.n_add; i++) {
@@ -157,6 +160,7 @@ static void vhost_abort(MemoryListener *listener, const MemoryDelta *delta)
     pthread_mutex_lock(&dev->lock);
     dev->planned = false;
     slots_plan_clear(&dev->plan);
+    log_abort(dev);
     pthread_mutex_unlock(&dev->lock);
 }
 
@@ -201,6 +205,9 @@ static void carry_out_removals(FlatviewVhostUser *dev)
     }
     if (!has_slots(dev) && dev->plan.n_remove) {
         tell_table(dev);
+        for (i = 0; i < dev->plan.n_remove; i++) {
+            log_collect_slot(dev, &dev->plan.remove[i]);
+        }
     }
     dev->removed = true;
 }
@@ -230,6 +237,7 @@ static void vhost_span_add(MemoryListener *listener, const MemorySpan *span)
     (void)span;
     pthread_mutex_lock(&dev->lock);
     if (!dev->added) {
+        log_apply(dev);
         for (i = 0; i < dev->plan.n_add; i++) {
             dev->table.n_missing += slots_insert(&dev->table, &dev->plan.add[i])->missing;
         }
@@ -248,6 +256,7 @@ static void vhost_commit(MemoryListener *listener)
     pthread_mutex_lock(&dev->lock);
     if (dev->planned) {
         queues_resume(dev);
+        log_settle(dev);
     }
     dev->planned = false;
     slots_plan_clear(&dev->plan);
@@ -261,4 +270,8 @@ const MemoryListener memory_listener_callbacks = {
     .span_del = vhost_span_del,
     .span_add = vhost_span_add,
     .commit = vhost_commit,
+    .log_start = log_start,
+    .log_stop = log_stop,
+    .log_sync = log_sync,
+    .log_global_start = log_global_start,
 };

@@ -35,8 +35,10 @@ enum VhostUserRequest {
 #define VHOST_USER_REPLY (1u << 2)
 #define VHOST_USER_NEED_REPLY (1u << 3)
 
-#define VHOST_USER_F_PROTOCOL_FEATURES 30 /* bit of the device features */
+#define VHOST_F_LOG_ALL 26 /* bits of the device features */
+#define VHOST_USER_F_PROTOCOL_FEATURES 30
 #define VHOST_USER_PROTOCOL_F_MQ 0
+#define VHOST_USER_PROTOCOL_F_LOG_SHMFD 1
 #define VHOST_USER_PROTOCOL_F_REPLY_ACK 3
 #define VHOST_USER_PROTOCOL_F_CONFIG 9
 #define VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS 15
@@ -65,6 +67,12 @@ typedef struct VhostUserTable {
 typedef struct VhostUserVringState {
     uint32_t index, num;
 } VhostUserVringState;
+
+typedef struct VhostUserLog { /* SET_LOG_BASE */
+    uint64_t mmap_size, mmap_offset;
+} VhostUserLog;
+
+#define VHOST_VRING_F_LOG 1u
 
 typedef struct VhostUserVringAddr {
     uint32_t index, flags;

@@ -29,6 +29,8 @@ static bool queue_address(FlatviewVhostUser *dev, unsigned index, VhostUserVring
 
     *ret = (VhostUserVringAddr){
         .index = index,
+        .flags = dev->log.told ? VHOST_VRING_F_LOG : 0,
+        .log = is->used,
         .desc = shared_address(dev, is->desc, DESC_BYTES(is->size)),
         .avail = shared_address(dev, is->avail, AVAIL_BYTES(is->size)),
         .used = shared_address(dev, is->used, USED_BYTES(is->size)),
@@ -121,6 +123,18 @@ void queues_resume(FlatviewVhostUser *dev)
     for (i = 0; i < dev->config.n_queues; i++) {
         if (dev->queues[i].wanted && !dev->queues[i].running) {
             queue_start(dev, i);
+        }
+    }
+}
+
+void queues_readdress(FlatviewVhostUser *dev)
+{
+    VhostUserVringAddr addr;
+    unsigned i;
+
+    for (i = 0; i < dev->config.n_queues; i++) {
+        if (dev->queues[i].running && queue_address(dev, i, &addr)) {
+            connection_tell(dev, VHOST_USER_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0);
         }
     }
 }
