@@ -7,6 +7,9 @@
  * another one the call may be lost.
  * Established by: the callbacks and flatview_unicorn_vcpu_run(). Relied on by: mirror.c.
  *
+ * We stop an engine at the beginning of a block only, before any of it is executed. Stopped later, the same block might go on
+ * to a halt, or to a hook of the caller's that stops the engine too, and nobody could tell that from our own stop.
+ *
  * Widths: Unicorn cuts accesses of 8 bytes and misaligned ones itself, before we see them. A misaligned store to write-protected
  * memory it reports whole and then byte by byte; the bytes are what we carry out.
  */
@@ -53,12 +56,6 @@ static MemTxResult store(AddressSpace *as, hwaddr addr, unsigned size, uint64_t 
     }
 }
 
-static void stop(FlatviewUnicornVcpu *vcpu)
-{
-    vcpu->paused = true;
-    uc_emu_stop(vcpu->engine);
-}
-
 static void dispatch_begin(FlatviewUnicornVcpu *vcpu, const Piece *active)
 {
     vcpu->active = active;
@@ -72,10 +69,7 @@ static void dispatch_end(FlatviewUnicornVcpu *vcpu, MemTxResult result)
         stat_add(&vcpu->mirror->stats.unassigned);
     }
     gate_return(&vcpu->member);
-    vcpu->active = NULL;
-    if (vcpu->late) {
-        stop(vcpu); /* what could not be changed under this access is changed after it */
-    }
+    vcpu->active = NULL; /* what could not be changed under this access is changed before the next block */
 }
 
 uint64_t engine_read(uc_engine *engine, uint64_t offset, unsigned size, void *arg)
@@ -119,8 +113,12 @@ static bool on_protected(uc_engine *engine, uc_mem_type type, uint64_t addr, int
     (void)engine;
     (void)type;
     if (size == 1 || !(addr & (uint64_t)(size - 1))) {
+        vcpu->storing = true;
+        vcpu->store_addr = addr;
         dispatch_begin(vcpu, NULL);
         dispatch_end(vcpu, store(vcpu->mirror->memory, addr, (unsigned)size, (uint64_t)value));
+        vcpu->storing = false;
+        pieces_forget_code(vcpu, addr, addr + (uint64_t)(size - 1)); /* the engine has not seen that store */
     }
     return true;
 }
@@ -132,8 +130,9 @@ static void on_block(uc_engine *engine, uint64_t addr, uint32_t size, void *arg)
     (void)engine;
     (void)addr;
     (void)size;
-    if (gate_wanted(&vcpu->member)) {
-        stop(vcpu);
+    if (gate_wanted(&vcpu->member) || vcpu->late || vcpu->n_stuck) {
+        vcpu->paused = true;
+        uc_emu_stop(vcpu->engine);
     }
 }
 
@@ -186,18 +185,28 @@ void flatview_unicorn_vcpu_kick(FlatviewUnicornVcpu *vcpu)
     gate_kick(&vcpu->member);
 }
 
-/* Where to go on; Arm says in bit 0 whether that is Thumb code. */
+/* Where to go on, as uc_emu_start() wants it: Arm says in bit 0 whether that is Thumb code, a 16-bit x86 adds its segment. */
 static uint64_t resume_at(FlatviewUnicornVcpu *vcpu)
 {
     uint64_t pc = 0;
     uint32_t cpsr = 0;
+    uint16_t cs = 0;
 
     uc_reg_read(vcpu->engine, vcpu->pc_register, &pc);
     if (vcpu->pc_register == UC_ARM_REG_PC) {
         uc_reg_read(vcpu->engine, UC_ARM_REG_CPSR, &cpsr);
         pc |= cpsr >> 5 & 1;
+    } else if (vcpu->pc_register == UC_X86_REG_IP) {
+        uc_reg_read(vcpu->engine, UC_X86_REG_CS, &cs);
+        pc += (uint64_t)cs << 4;
     }
     return pc;
+}
+
+/* Memory that is late cannot be executed yet: then the engine has come there, and no further. */
+static bool fetched_too_early(const FlatviewUnicornVcpu *vcpu, uc_err err)
+{
+    return vcpu->late && (err == UC_ERR_FETCH_UNMAPPED || err == UC_ERR_FETCH_PROT);
 }
 
 static int run_guest(FlatviewUnicornVcpu *vcpu, uint64_t pc, uc_err *ret_err)
@@ -205,13 +214,19 @@ static int run_guest(FlatviewUnicornVcpu *vcpu, uint64_t pc, uc_err *ret_err)
     *ret_err = UC_ERR_OK;
     for (;;) {
         mirror_settle(vcpu);
+        if (vcpu->n_stuck) {
+            *ret_err = vcpu->stuck_error;
+            return -EIO;
+        }
         if (!gate_enter(&vcpu->member)) {
             return -EINTR;
         }
         vcpu->paused = false;
         *ret_err = uc_emu_start(vcpu->engine, pc, UINT64_MAX, 0, 0);
         gate_leave(&vcpu->member);
-        if (*ret_err != UC_ERR_OK) {
+        if (fetched_too_early(vcpu, *ret_err)) {
+            vcpu->paused = true;
+        } else if (*ret_err != UC_ERR_OK) {
             return -EIO;
         }
         if (!vcpu->paused) {

@@ -35,6 +35,18 @@ static bool want_piece(const MemoryRegionSection *section, Slot *ret_slot)
 
 static const SlotRules rules = {.want = want_piece, .sticky_flags = 1, .max_bytes = UINT64_C(1) << 32};
 
+static bool refused_something(const FlatviewUnicorn *mirror)
+{
+    GateMember *member;
+
+    for (member = mirror->gate.members; member; member = member->next) {
+        if (member_vcpu(member)->missing || member_vcpu(member)->n_stuck) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int mirror_prepare(MemoryListener *listener, const MemoryDelta *delta)
 {
     FlatviewUnicorn *mirror = listener_mirror(listener);
@@ -44,6 +56,7 @@ static int mirror_prepare(MemoryListener *listener, const MemoryDelta *delta)
     err = slots_plan(&mirror->table, &rules, delta, ENGINE_PAGE, &mirror->plan);
     mirror->planned = err == 0;
     mirror->removed = mirror->added = false;
+    mirror->again = refused_something(mirror);
     pthread_mutex_unlock(&mirror->lock);
     return err;
 }
@@ -74,6 +87,17 @@ static void for_each_engine(FlatviewUnicorn *mirror, void (*fn)(FlatviewUnicornV
 
     for (member = mirror->gate.members; member; member = member->next) {
         fn(member_vcpu(member), slot);
+    }
+}
+
+/* What engines had not taken, or not let go, is tried again at the next commit. */
+static void retry(FlatviewUnicorn *mirror)
+{
+    GateMember *member;
+
+    hold(mirror);
+    for (member = mirror->gate.members; member; member = member->next) {
+        pieces_settle(member_vcpu(member));
     }
 }
 
@@ -147,6 +171,10 @@ static void mirror_commit(MemoryListener *listener)
     pthread_mutex_lock(&mirror->lock);
     mirror->planned = false;
     slots_plan_clear(&mirror->plan);
+    if (mirror->again) {
+        mirror->again = false;
+        retry(mirror);
+    }
     if (mirror->holding) {
         mirror->holding = false;
         gate_open(&mirror->gate);
@@ -157,17 +185,32 @@ static void mirror_commit(MemoryListener *listener)
 void mirror_settle(FlatviewUnicornVcpu *vcpu)
 {
     FlatviewUnicorn *mirror = vcpu->mirror;
-    size_t i;
 
     pthread_mutex_lock(&mirror->lock);
-    for (i = 0; vcpu->late && i < mirror->table.n; i++) {
-        pieces_map_slot(vcpu, &mirror->table.at[i]);
-    }
-    vcpu->late = false; /* no callback runs, so nothing was put off again */
+    pieces_settle(vcpu); /* no callback runs, so nothing is late after it */
     pthread_mutex_unlock(&mirror->lock);
 }
 
 /* ---- life ---- */
+
+static void discard(FlatviewUnicorn *mirror)
+{
+    slots_fini(&mirror->table);
+    slots_plan_fini(&mirror->plan);
+    gate_fini(&mirror->gate);
+    pthread_mutex_destroy(&mirror->lock);
+    free(mirror);
+}
+
+static void mirror_detached(MemoryListener *listener)
+{
+    FlatviewUnicorn *mirror = listener_mirror(listener);
+
+    mirror->attached = false;
+    if (mirror->doomed) {
+        discard(mirror);
+    }
+}
 
 int flatview_unicorn_new(AddressSpace *memory, int priority, FlatviewUnicorn **ret_mirror)
 {
@@ -188,6 +231,7 @@ int flatview_unicorn_new(AddressSpace *memory, int priority, FlatviewUnicorn **r
         .commit = mirror_commit,
         .log_start = log_changed,
         .log_stop = log_changed,
+        .detached = mirror_detached,
     };
     pthread_mutex_init(&mirror->lock, NULL);
     gate_init(&mirror->gate, NULL, NULL);
@@ -196,13 +240,10 @@ int flatview_unicorn_new(AddressSpace *memory, int priority, FlatviewUnicorn **r
         err = memory_listener_register(&mirror->listener, memory);
     }
     if (err < 0) {
-        slots_fini(&mirror->table);
-        slots_plan_fini(&mirror->plan);
-        gate_fini(&mirror->gate);
-        pthread_mutex_destroy(&mirror->lock);
-        free(mirror);
+        discard(mirror);
         return err;
     }
+    mirror->attached = true;
     *ret_mirror = mirror;
     return 0;
 }
@@ -211,12 +252,10 @@ int flatview_unicorn_free(FlatviewUnicorn *mirror)
 {
     int err = mirror->gate.members ? -EBUSY : memory_listener_unregister(&mirror->listener);
 
-    if (err == 0) {
-        slots_fini(&mirror->table);
-        slots_plan_fini(&mirror->plan);
-        gate_fini(&mirror->gate);
-        pthread_mutex_destroy(&mirror->lock);
-        free(mirror);
+    if (err == 0 && mirror->attached) {
+        mirror->doomed = true;
+    } else if (err == 0) {
+        discard(mirror);
     }
     return err;
 }
@@ -231,7 +270,7 @@ static int find_pc_register(uc_engine *engine, int *ret_register)
     }
     switch (arch) {
     case UC_ARCH_X86:
-        *ret_register = mode & UC_MODE_64 ? UC_X86_REG_RIP : UC_X86_REG_EIP;
+        *ret_register = mode & UC_MODE_64 ? UC_X86_REG_RIP : mode & UC_MODE_16 ? UC_X86_REG_IP : UC_X86_REG_EIP;
         return 0;
     case UC_ARCH_ARM:
         *ret_register = UC_ARM_REG_PC;
@@ -249,20 +288,24 @@ static int find_pc_register(uc_engine *engine, int *ret_register)
 
 int flatview_unicorn_vcpu_new(FlatviewUnicorn *mirror, struct uc_struct *engine, FlatviewUnicornVcpu **ret_vcpu)
 {
-    FlatviewUnicornVcpu *vcpu = calloc(1, sizeof(*vcpu));
+    FlatviewUnicornVcpu *vcpu = mirror && engine && ret_vcpu ? calloc(1, sizeof(*vcpu)) : NULL;
     size_t i;
     int err;
 
     if (!vcpu) {
-        return -ENOMEM;
+        return mirror && engine && ret_vcpu ? -ENOMEM : -EINVAL;
     }
     vcpu->mirror = mirror;
     vcpu->engine = engine;
     err = find_pc_register(engine, &vcpu->pc_register);
+    if (err == 0 && !pieces_init(vcpu)) {
+        err = -ENOMEM;
+    }
     if (err == 0 && engine_hook(vcpu) != UC_ERR_OK) {
         err = -EIO;
     }
     if (err < 0) {
+        pieces_fini(vcpu);
         free(vcpu);
         return err;
     }
@@ -287,10 +330,27 @@ int flatview_unicorn_vcpu_free(FlatviewUnicornVcpu *vcpu)
     pthread_mutex_lock(&mirror->lock);
     gate_part(&vcpu->member);
     pthread_mutex_unlock(&mirror->lock);
-    pieces_unmap_all(vcpu);
+    pieces_fini(vcpu);
     engine_unhook(vcpu);
     free(vcpu);
     return 0;
+}
+
+void flatview_unicorn_forget_code(FlatviewUnicorn *mirror, hwaddr addr, uint64_t size)
+{
+    hwaddr last = size - 1 > UINT64_MAX - addr ? UINT64_MAX : addr + (size - 1);
+    GateMember *member;
+
+    if (!size) {
+        return;
+    }
+    pthread_mutex_lock(&mirror->lock);
+    gate_close(&mirror->gate);
+    for (member = mirror->gate.members; member; member = member->next) {
+        pieces_forget_code(member_vcpu(member), addr, last);
+    }
+    gate_open(&mirror->gate);
+    pthread_mutex_unlock(&mirror->lock);
 }
 
 int flatview_unicorn_for_each_piece(FlatviewUnicornVcpu *vcpu, int (*fn)(const FlatviewUnicornPiece *piece, void *arg),
