@@ -211,11 +211,9 @@ static bool fetched_too_early(const FlatviewUnicornVcpu *vcpu, uc_err err)
 
 static int run_guest(FlatviewUnicornVcpu *vcpu, uint64_t pc, uc_err *ret_err)
 {
-    *ret_err = UC_ERR_OK;
     for (;;) {
-        mirror_settle(vcpu);
-        if (vcpu->n_stuck) {
-            *ret_err = vcpu->stuck_error;
+        *ret_err = mirror_settle(vcpu);
+        if (*ret_err != UC_ERR_OK) {
             return -EIO;
         }
         if (!gate_enter(&vcpu->member)) {
@@ -223,10 +221,12 @@ static int run_guest(FlatviewUnicornVcpu *vcpu, uint64_t pc, uc_err *ret_err)
         }
         vcpu->paused = false;
         *ret_err = uc_emu_start(vcpu->engine, pc, UINT64_MAX, 0, 0);
-        gate_leave(&vcpu->member);
         if (fetched_too_early(vcpu, *ret_err)) {
             vcpu->paused = true;
-        } else if (*ret_err != UC_ERR_OK) {
+            *ret_err = UC_ERR_OK;
+        }
+        gate_leave(&vcpu->member);
+        if (*ret_err != UC_ERR_OK) {
             return -EIO;
         }
         if (!vcpu->paused) {

@@ -182,13 +182,16 @@ static void mirror_commit(MemoryListener *listener)
     pthread_mutex_unlock(&mirror->lock);
 }
 
-void mirror_settle(FlatviewUnicornVcpu *vcpu)
+uc_err mirror_settle(FlatviewUnicornVcpu *vcpu)
 {
     FlatviewUnicorn *mirror = vcpu->mirror;
+    uc_err err;
 
     pthread_mutex_lock(&mirror->lock);
     pieces_settle(vcpu); /* no callback runs, so nothing is late after it */
+    err = vcpu->n_stuck ? vcpu->stuck_error : UC_ERR_OK;
     pthread_mutex_unlock(&mirror->lock);
+    return err;
 }
 
 /* ---- life ---- */

@@ -78,8 +78,9 @@ static inline FlatviewUnicornVcpu *member_vcpu(GateMember *member)
 }
 
 /* mirror.c */
-void mirror_settle(FlatviewUnicornVcpu *vcpu); /* what was late or refused; on the engine's thread, outside the gate: a commit
-                                                  that holds lock may be waiting for the gate */
+uc_err mirror_settle(FlatviewUnicornVcpu *vcpu); /* what was late or refused; why the engine must not run, if something is stuck.
+                                                    On the engine's thread, outside the gate: a commit that holds lock may
+                                                    be waiting for the gate */
 
 /* pieces.c */
 bool pieces_init(FlatviewUnicornVcpu *vcpu); /* false: no memory */
