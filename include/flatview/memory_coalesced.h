@@ -75,6 +75,53 @@ FLATVIEW_API int memory_region_flush_coalesced(MemoryRegion *mr);
 /** address_space_flush_coalesced() - deliver what waits in regions that @as shows, and in all others. 0, -EINVAL. */
 FLATVIEW_API int address_space_flush_coalesced(AddressSpace *as);
 
+/* ---- for accelerators that collect such writes themselves --------------------------------------------------------- */
+
+/**
+ * address_space_queue_coalesced() - hand in a write that an accelerator has collected
+ * @size: 1, 2, 4 or 8 bytes; @value: what they are, as a little-endian number
+ * @withdrawn: the accelerator is told just now, by coalesced_io_del, to collect there no more, and what it hands in are the
+ *             last ones: they may use room that is kept for them, MEMORY_COALESCED_RING writes for each region
+ *
+ * The write goes to the ring of the region that the current view shows at @addr, as if it were made now, and what is said
+ * above about order holds for it. Nothing is delivered and nobody is called. Who hands in several does so in order, one at a time.
+ *
+ * Context: any thread and callback. Locking: none that anybody waits under.
+ * Return:  0: it will be delivered; -ENOBUFS: no room, a flush makes some (not under a lock that callbacks may want); -ENOENT: not a
+ *          write that waits: nothing there, or not coalesced, or one that the region's ops refuse, or of an ioeventfd. Make it with
+ *          address_space_write(). -EINVAL.
+ */
+FLATVIEW_API int address_space_queue_coalesced(AddressSpace *as, hwaddr addr, unsigned size, uint64_t value, MemTxAttrs attrs,
+                                               bool withdrawn);
+
+/** memory_region_coalesced_room() - how many @withdrawn writes the region would take now. 0 if it never coalesced. Any thread. */
+FLATVIEW_API size_t memory_region_coalesced_room(const MemoryRegion *mr);
+
+/** MemoryCoalescedSource - who has writes that are in no ring of the library yet. Zero but for collect. */
+typedef struct MemoryCoalescedSource MemoryCoalescedSource;
+struct MemoryCoalescedSource {
+    /*
+     * Hand in what there is (address_space_queue_coalesced()). Before every flush of a ring, on the thread that flushes, which may
+     * hold the topology lock and locks of regions: so without waiting for whoever may want one of these. True: a region
+     * had no room, and there is more.
+     */
+    bool (*collect)(MemoryCoalescedSource *source);
+
+    /* private: */
+    MemoryCoalescedSource *next;
+};
+
+/** memory_coalesced_source_register() - from now on flushes ask @source. Any thread. 0, -EINVAL. */
+FLATVIEW_API int memory_coalesced_source_register(MemoryCoalescedSource *source);
+
+/**
+ * memory_coalesced_source_unregister() - no more
+ *
+ * Waits until nobody is in it. Context: outside read sections, transactions and callbacks.
+ * Return: 0, -EDEADLK, -EINVAL (not registered).
+ */
+FLATVIEW_API int memory_coalesced_source_unregister(MemoryCoalescedSource *source);
+
 FLATVIEW_END_DECLS
 
 #endif

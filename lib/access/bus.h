@@ -16,6 +16,7 @@
 
 /* eventfd.c: if the write is an ioeventfd's, kick it. */
 bool eventfd_take_write(const FlatRange *range, hwaddr offset, unsigned size, uint64_t value, MemTxResult *ret_result);
+bool eventfd_is_for(const FlatRange *range, hwaddr offset, unsigned size, uint64_t value);
 /* eventfd.c: bytes written to a reservation, which has no ops to cut them by. */
 MemTxResult eventfd_write_bytes(const FlatRange *range, hwaddr offset, const uint8_t *buf, hwaddr len);
 

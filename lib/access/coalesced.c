@@ -11,11 +11,16 @@
  */
 #include "access/bus.h"
 
+#include <errno.h>
+
+#include "access/dispatch.h"
 #include "base/reader.h"
 #include "base/sabotage.h"
 #include "publish/transaction.h"
 #include "topology/coalesced_ring.h"
 #include "topology/plane_set.h"
+
+#define COLLECT_TRIES 8
 
 /* Rings that this thread delivers just now, innermost first. */
 typedef struct Delivery {
@@ -83,15 +88,6 @@ static void drain(CoalescedRing *ring, bool wait)
     coalesced_ring_give_back(ring);
 }
 
-void coalesced_flush(const MemoryRegion *mr)
-{
-    CoalescedRing *ring = ring_of(mr);
-
-    if (ring && coalesced_ring_busy(ring)) {
-        drain(ring, may_wait());
-    }
-}
-
 /* Each ring that is queued now, once. It stays queued while it is drained, for others who must see what waits in it. */
 static void flush_queued(bool wait)
 {
@@ -104,8 +100,32 @@ static void flush_queued(bool wait)
     }
 }
 
+/* What accelerators have not handed in yet comes first. A ring without room stands in the way of all that is behind: it is
+   the accelerator's one ring. So all are delivered, and it is asked again; not for ever, if this thread cannot wait. */
+static void collect(void)
+{
+    unsigned tries = COLLECT_TRIES;
+
+    while (coalesced_collect() && tries-- > 0) {
+        flush_queued(may_wait());
+    }
+}
+
+void coalesced_flush(const MemoryRegion *mr)
+{
+    CoalescedRing *ring = ring_of(mr);
+
+    if (ring) {
+        collect();
+        if (coalesced_ring_busy(ring)) {
+            drain(ring, may_wait());
+        }
+    }
+}
+
 void coalesced_flush_all(void)
 {
+    collect();
     flush_queued(may_wait());
 }
 
@@ -172,11 +192,11 @@ bool coalesced_take_write(const FlatRange *range, hwaddr offset, unsigned size, 
     if (is_lost()) {
         return true;
     }
-    while (!coalesced_ring_put(ring, &write)) {
+    while (!coalesced_ring_put(ring, &write, MEMORY_COALESCED_RING)) {
         bool wait = may_wait();
 
         drain(ring, wait);
-        if (!wait && coalesced_ring_full(ring)) {
+        if (!wait && coalesced_ring_waiting(ring) >= MEMORY_COALESCED_RING) {
             *ret_result = MEMTX_ERROR; /* it is full of what this thread, or one that it cannot wait for, has to deliver */
             return true;
         }
@@ -185,4 +205,32 @@ bool coalesced_take_write(const FlatRange *range, hwaddr offset, unsigned size, 
         wake_worker();
     }
     return true;
+}
+
+/* ---- writes that others have collected ---- */
+
+/* Whether the range is coalesced still is not asked: the ring is the region's for good, and delivers what was. */
+int coalesced_queue(const FlatRange *range, hwaddr offset, unsigned size, MemTxAttrs attrs, uint64_t value, bool withdrawn)
+{
+    const CoalescedWrite write = {offset, dispatch_order(range, value, size, false), range->bias, range->flags, size, attrs};
+    CoalescedRing *ring = range->ops && !(range->flags & (FLAT_INTERPOSED | FLAT_IOMMU)) ? ring_of(range->mr) : NULL;
+
+    if (!ring || splitter_check(range, offset, size, attrs, true) != MEMTX_OK ||
+        eventfd_is_for(range, offset, size, write.value)) {
+        return -ENOENT;
+    }
+    if (!coalesced_ring_put(ring, &write, withdrawn ? COALESCED_RING_ROOM : MEMORY_COALESCED_RING)) {
+        return -ENOBUFS;
+    }
+    if (coalesced_ring_queue(ring)) {
+        wake_worker();
+    }
+    return 0;
+}
+
+size_t coalesced_room(const MemoryRegion *mr)
+{
+    const CoalescedRing *ring = ring_of(mr);
+
+    return ring ? COALESCED_RING_ROOM - coalesced_ring_waiting(ring) : 0;
 }

@@ -5,6 +5,8 @@
 #ifndef FLATVIEW_ACCESS_COALESCED_H
 #define FLATVIEW_ACCESS_COALESCED_H
 
+#include <flatview/memory_coalesced.h>
+
 #include "view/flat_range.h"
 
 /* Deliver what waits in mr, or everywhere, as far as this thread may. */
@@ -15,5 +17,14 @@ void coalesced_flush_all(void);
    it must not overtake has been delivered. */
 bool coalesced_take_write(const FlatRange *range, hwaddr offset, unsigned size, MemTxAttrs attrs, uint64_t value,
                           MemTxResult *ret_result);
+
+/* coalesced_source.c: have accelerators hand in what they have collected. False: that is all; else make room and ask again. */
+bool coalesced_collect(void);
+int coalesced_source_add(MemoryCoalescedSource *source);
+int coalesced_source_remove(MemoryCoalescedSource *source);
+
+/* One such write, size bytes of a little-endian number, to the range at offset: 0, -ENOBUFS or -ENOENT. In a read section. */
+int coalesced_queue(const FlatRange *range, hwaddr offset, unsigned size, MemTxAttrs attrs, uint64_t value, bool withdrawn);
+size_t coalesced_room(const MemoryRegion *mr);
 
 #endif

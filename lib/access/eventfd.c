@@ -20,7 +20,7 @@ static bool item_matches(const PlaneItem *item, unsigned size, uint64_t bus_valu
     return item->last - item->first == size - 1 && (!(item->flags & PLANE_ITEM_MATCH) || item->data == bus_value);
 }
 
-bool eventfd_take_write(const FlatRange *range, hwaddr offset, unsigned size, uint64_t value, MemTxResult *ret_result)
+static const PlaneItem *find(const FlatRange *range, hwaddr offset, unsigned size, uint64_t value)
 {
     RegionPlanes *planes = reader_load(&range->mr->planes);
     const PlaneSet *set = planes ? reader_load(&planes->seen[MEMORY_PLANE_EVENTFD]) : NULL;
@@ -28,16 +28,28 @@ bool eventfd_take_write(const FlatRange *range, hwaddr offset, unsigned size, ui
     uint32_t i;
 
     if (!set || range->flags & FLAT_READONLY) {
-        return false;
+        return NULL;
     }
-    for (i = plane_set_at(set, offset); i != PLANE_NO_ITEM; i = plane_set_at_next(set, i)) {
-        if (item_matches(&set->items[i], size, bus_value)) {
-            bus_flush_hooked(range->mr, region_hooks(range->mr)); /* whoever is woken looks at what was written before */
-            *ret_result = eventfd_file_kick(eventfd_file_of(&set->items[i])) ? MEMTX_OK : MEMTX_ERROR;
-            return true;
-        }
+    for (i = plane_set_at(set, offset); i != PLANE_NO_ITEM && !item_matches(&set->items[i], size, bus_value);
+         i = plane_set_at_next(set, i)) {
     }
-    return false;
+    return i != PLANE_NO_ITEM ? &set->items[i] : NULL;
+}
+
+bool eventfd_is_for(const FlatRange *range, hwaddr offset, unsigned size, uint64_t value)
+{
+    return find(range, offset, size, value) != NULL;
+}
+
+bool eventfd_take_write(const FlatRange *range, hwaddr offset, unsigned size, uint64_t value, MemTxResult *ret_result)
+{
+    const PlaneItem *item = find(range, offset, size, value);
+
+    if (item) {
+        bus_flush_hooked(range->mr, region_hooks(range->mr)); /* whoever is woken looks at what was written before */
+        *ret_result = eventfd_file_kick(eventfd_file_of(item)) ? MEMTX_OK : MEMTX_ERROR;
+    }
+    return item != NULL;
 }
 
 /* The widest accesses that are aligned, as a bus would make them. */

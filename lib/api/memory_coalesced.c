@@ -13,6 +13,7 @@
 #include <flatview/memory_coalesced.h>
 
 #include "access/coalesced.h"
+#include "access/dispatch.h"
 #include "api/mutator.h"
 #include "base/reader.h"
 #include "publish/change.h"
@@ -191,4 +192,45 @@ int address_space_flush_coalesced(AddressSpace *as)
     coalesced_flush_all();
     reader_exit();
     return 0;
+}
+
+/* ---- accelerators ---- */
+
+int address_space_queue_coalesced(AddressSpace *as, hwaddr addr, unsigned size, uint64_t value, MemTxAttrs attrs, bool withdrawn)
+{
+    const FlatRange *range;
+    int ret = -ENOENT;
+
+    if (!as || !as->space || !size || size > 8 || size & (size - 1)) {
+        return -EINVAL;
+    }
+    reader_enter();
+    range = thread_cache_find(cell_view(space_cell(as)), addr);
+    if (dispatch_holds(range, addr, size)) {
+        ret = coalesced_queue(range, range->offset + (addr - range->first), size, attrs, value, withdrawn);
+    }
+    reader_exit();
+    return ret;
+}
+
+size_t memory_region_coalesced_room(const MemoryRegion *mr)
+{
+    size_t room = 0;
+
+    if (mr && region_peek(mr->state) == REGION_STATE_LIVE) {
+        reader_enter();
+        room = coalesced_room(mr);
+        reader_exit();
+    }
+    return room;
+}
+
+int memory_coalesced_source_register(MemoryCoalescedSource *source)
+{
+    return source && source->collect ? coalesced_source_add(source) : -EINVAL;
+}
+
+int memory_coalesced_source_unregister(MemoryCoalescedSource *source)
+{
+    return source ? coalesced_source_remove(source) : -EINVAL;
 }

@@ -41,14 +41,14 @@ void coalesced_ring_free(CoalescedRing *ring)
     }
 }
 
-bool coalesced_ring_put(CoalescedRing *ring, const CoalescedWrite *write)
+bool coalesced_ring_put(CoalescedRing *ring, const CoalescedWrite *write, unsigned limit)
 {
     bool room;
 
     lock_acquire(&ring->lock);
-    room = ring->tail - __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE) < MEMORY_COALESCED_RING;
+    room = ring->tail - __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE) < limit;
     if (room) {
-        ring->writes[ring->tail % MEMORY_COALESCED_RING] = *write;
+        ring->writes[ring->tail % COALESCED_RING_ROOM] = *write;
         __atomic_store_n(&ring->tail, ring->tail + 1, __ATOMIC_RELEASE);
     }
     lock_release(&ring->lock);
@@ -80,7 +80,7 @@ bool coalesced_ring_next(CoalescedRing *ring, uint64_t until, CoalescedWrite *re
     if (head == until) {
         return false;
     }
-    *ret_write = ring->writes[head % MEMORY_COALESCED_RING];
+    *ret_write = ring->writes[head % COALESCED_RING_ROOM];
     __atomic_store_n(&ring->head, head + 1, __ATOMIC_RELEASE);
     return true;
 }

@@ -3,9 +3,10 @@
  * coalesced_ring.h - the writes to one region that wait.
  *
  * Invariant: entries [head, tail) wait, those in [done, head) are being delivered, one at a time, by the one thread that has
- * taken the ring (taken is true); done <= head <= tail <= head + MEMORY_COALESCED_RING. tail grows under the lock; head and done
+ * taken the ring (taken is true); done <= head <= tail <= head + COALESCED_RING_ROOM. tail grows under the lock; head and done
  * are the taker's. So whoever finds done == tail, having loaded done first, knows that all it could have seen being written
  * has been delivered.
+ * The half beyond MEMORY_COALESCED_RING is for what accelerators hand in when they must (coalesced_queue()).
  * A ring in which anything waits or is being delivered is queued, on the list of such rings in the order of their tickets,
  * but between a write's coming into it and the return of coalesced_ring_queue() by who put it there, and if its region is
  * dying. It is taken off under its own lock, when all is delivered: so whoever must see all that was written finds also those
@@ -18,6 +19,8 @@
 #include <flatview/memory_region.h>
 
 #include "base/lock.h"
+
+#define COALESCED_RING_ROOM (2 * MEMORY_COALESCED_RING)
 
 typedef struct CoalescedWrite {
     hwaddr offset;
@@ -41,20 +44,20 @@ typedef struct CoalescedRing {
     bool dead;
     bool queued; /* atomic */
 
-    CoalescedWrite writes[MEMORY_COALESCED_RING];
+    CoalescedWrite writes[COALESCED_RING_ROOM];
 } CoalescedRing;
 
 CoalescedRing *coalesced_ring_new(MemoryRegion *mr); /* NULL: -ENOMEM */
 void coalesced_ring_free(CoalescedRing *ring);       /* nobody can reach it; NULL is a no-op */
 
-/* Append. False: it is full. */
-bool coalesced_ring_put(CoalescedRing *ring, const CoalescedWrite *write);
+/* Append. False: there are as many as limit, or more. */
+bool coalesced_ring_put(CoalescedRing *ring, const CoalescedWrite *write, unsigned limit);
 
-static inline bool coalesced_ring_full(const CoalescedRing *ring)
+static inline uint64_t coalesced_ring_waiting(const CoalescedRing *ring)
 {
     uint64_t head = __atomic_load_n(&ring->head, __ATOMIC_RELAXED);
 
-    return __atomic_load_n(&ring->tail, __ATOMIC_RELAXED) - head >= MEMORY_COALESCED_RING;
+    return __atomic_load_n(&ring->tail, __ATOMIC_RELAXED) - head;
 }
 
 /* Does anything wait, or is being delivered, that this thread could have seen being written? */

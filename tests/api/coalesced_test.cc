@@ -457,4 +457,111 @@ TEST_F(Coalesced, WritersReadersAndCallbacksAtOnce)
     }
 }
 
+/* ---- accelerators that collect themselves ---- */
+
+TEST_F(Coalesced, WhatAnAcceleratorHandsInWaitsLikeAnyOther)
+{
+    NoWorker none;
+    int fd = eventfd(0, EFD_NONBLOCK);
+    ASSERT_EQ(0, memory_region_add_coalescing(&vga.mr, 0x100, 0x100));
+    ASSERT_EQ(0, memory_region_add_eventfd(&vga.mr, 0x180, 4, false, 0, fd));
+    EXPECT_EQ(MEMTX_OK, address_space_stl_le(&as, 0x10100, attrs, 1));
+    EXPECT_EQ(0, address_space_queue_coalesced(&as, 0x10104, 4, 0x11223344, attrs, false));
+    EXPECT_EQ(MEMTX_OK, address_space_stl_le(&as, 0x10108, attrs, 3));
+    EXPECT_EQ(0u, seen(&vga));
+
+    EXPECT_EQ(-ENOENT, address_space_queue_coalesced(&as, 0x10180, 4, 1, attrs, false)) << "a kick";
+    EXPECT_EQ(-ENOENT, address_space_queue_coalesced(&as, 0x10110, 8, 1, attrs, false)) << "its ops refuse that";
+    EXPECT_EQ(-ENOENT, address_space_queue_coalesced(&as, 0x20000, 4, 1, attrs, false)) << "it coalesces nothing";
+    EXPECT_EQ(-ENOENT, address_space_queue_coalesced(&as, 0x70000, 4, 1, attrs, false)) << "nobody there";
+    for (unsigned size : {0u, 3u, 16u}) {
+        EXPECT_EQ(-EINVAL, address_space_queue_coalesced(&as, 0x10100, size, 1, attrs, false));
+    }
+    EXPECT_EQ(-EINVAL, address_space_queue_coalesced(nullptr, 0x10100, 4, 1, attrs, false));
+    EXPECT_EQ(0, memory_region_flush_coalesced(&vga.mr));
+    using W = std::pair<hwaddr, uint64_t>;
+    EXPECT_EQ((std::vector<W>{W(0x100, 1), W(0x104, 0x11223344), W(0x108, 3)}), vga.writes);
+    close(fd);
+}
+
+TEST_F(Coalesced, TheLastOnesOfAnAcceleratorHaveRoomOfTheirOwn)
+{
+    NoWorker none;
+    uint32_t i = 0;
+    EXPECT_EQ(0u, memory_region_coalesced_room(&vga.mr)) << "it never coalesced";
+    EXPECT_EQ(0u, memory_region_coalesced_room(nullptr));
+    ASSERT_EQ(0, memory_region_set_coalescing(&vga.mr));
+    EXPECT_EQ(2u * MEMORY_COALESCED_RING, memory_region_coalesced_room(&vga.mr));
+    while (address_space_queue_coalesced(&as, 0x10000, 4, i, attrs, false) == 0) {
+        i++;
+    }
+    EXPECT_EQ(uint32_t(MEMORY_COALESCED_RING), i);
+    EXPECT_EQ(size_t(MEMORY_COALESCED_RING), memory_region_coalesced_room(&vga.mr));
+    while (address_space_queue_coalesced(&as, 0x10000, 4, i, attrs, true) == 0) {
+        i++;
+    }
+    EXPECT_EQ(2u * MEMORY_COALESCED_RING, i);
+    EXPECT_EQ(0u, memory_region_coalesced_room(&vga.mr));
+    EXPECT_EQ(0u, seen(&vga)) << "nobody was called";
+    EXPECT_EQ(MEMTX_OK, address_space_stl_le(&as, 0x10000, attrs, i)) << "makes room first";
+    EXPECT_EQ(0, memory_region_flush_coalesced(&vga.mr));
+    ASSERT_EQ(size_t(i) + 1, seen(&vga));
+    for (uint32_t k = 0; k <= i; k++) {
+        ASSERT_EQ(k, vga.writes[k].second);
+    }
+}
+
+/* Has writes that no ring of the library has. */
+struct Source {
+    MemoryCoalescedSource source; /* first */
+    AddressSpace *as;
+    uint32_t next, end;
+    unsigned asked;
+};
+
+TEST_F(Coalesced, AFlushAsksThoseWhoCollectFirst)
+{
+    NoWorker none;
+    Source source = {};
+    uint8_t value = 0;
+    ASSERT_EQ(0, memory_region_set_coalescing(&vga.mr));
+    source.as = &as;
+    source.end = 1000; /* more than there is room for */
+    source.source.collect = [](MemoryCoalescedSource *s) {
+        auto self = reinterpret_cast<Source *>(s);
+        self->asked++;
+        while (self->next < self->end) {
+            int err = address_space_queue_coalesced(self->as, 0x10000, 4, self->next, attrs, false);
+            if (err < 0) {
+                EXPECT_EQ(-ENOBUFS, err);
+                return true;
+            }
+            self->next++;
+        }
+        return false;
+    };
+    EXPECT_EQ(-EINVAL, memory_coalesced_source_register(nullptr));
+    EXPECT_EQ(-EINVAL, memory_coalesced_source_unregister(nullptr));
+    EXPECT_EQ(0, memory_coalesced_source_register(&source.source));
+    EXPECT_EQ(-EINVAL, memory_coalesced_source_register(&source.source)) << "is there";
+    EXPECT_EQ(MEMTX_OK, address_space_ldub(&as, 0x10000, attrs, &value));
+    ASSERT_EQ(1000u, seen(&vga)) << "before the read";
+    for (uint32_t i = 0; i < 1000; i++) {
+        ASSERT_EQ(i, vga.writes[i].second);
+    }
+    source.end++;
+    EXPECT_EQ(0, memory_region_flush_coalesced(&vga.mr));
+    source.end++;
+    EXPECT_EQ(0, address_space_flush_coalesced(&as));
+    EXPECT_EQ(1002u, seen(&vga));
+    EXPECT_EQ(-EDEADLK, memory_coalesced_source_unregister(&source.source)) << "somebody may be in it: this thread";
+    memory_read_end();
+    EXPECT_EQ(0, memory_coalesced_source_unregister(&source.source));
+    EXPECT_EQ(-EINVAL, memory_coalesced_source_unregister(&source.source));
+    memory_read_begin();
+    unsigned before = source.asked;
+    EXPECT_EQ(0, memory_region_flush_coalesced(&vga.mr));
+    EXPECT_EQ(before, source.asked);
+}
+
 } // namespace

@@ -14,6 +14,7 @@
  *   - a change that would take more slots than there are is refused before anything has happened;
  *   - memory that is replaced where a guest may be using it (a slot must shrink, or become read-only: KVM can do neither
  *     in place) is replaced while no vCPU is in the guest. No other change stops a vCPU;
+ *   - a coalesced write stays in KVM's ring until somebody must see it (memory_coalesced.h): an exit, a flush, the range's end;
  *   - an ioeventfd is kicked by the kernel, without an exit, or after one by dispatch: the guest cannot tell;
  *   - a slot that the kernel refuses after publication is asked for again by the next change, or flatview_kvm_retry().
  *     One that it refuses to take away keeps vCPUs out of the guest until it is gone.
@@ -39,6 +40,10 @@ typedef struct FlatviewKvmConfig {
     int priority;           /* of the listener; MEMORY_LISTENER_PRIORITY_ACCEL fits */
     int kick_signal;        /* takes vCPU threads out of the guest; must have a handler, which may be empty, or its default
                                action, which is then replaced by an empty handler. 0: SIGUSR1 */
+    unsigned coalesced_ms;  /* how long a coalesced write may wait in KVM's ring when nobody asks for it; 0: 10, UINT_MAX: for ever.
+                               A thread of the mirror's own sees to it, while there are coalesced ranges */
+    unsigned dirty_ring;    /* entries of the dirty ring of each vCPU, a power of two of at least 1024; before there are vCPUs.
+                               0, or a kernel without it: bitmaps (stats: dirty_ring) */
     /* How to reach the kernel; NULL: ioctl(2). Returns -1 with errno. For sandboxes, and to see a mirror survive. */
     int (*ioctl)(void *arg, int fd, unsigned long request, void *data);
     void *ioctl_arg;
@@ -58,7 +63,7 @@ FLATVIEW_API int flatview_kvm_new(const FlatviewKvmConfig *config, FlatviewKvm *
 /**
  * flatview_kvm_free() - take all slots away and end
  *
- * Context: outside transactions and listener callbacks; vCPUs have been freed: -EBUSY otherwise.
+ * Context: outside transactions, listener callbacks and read sections; vCPUs have been freed: -EBUSY otherwise.
  * Return:  0, -EBUSY.
  */
 FLATVIEW_API int flatview_kvm_free(FlatviewKvm *kvm);
@@ -102,6 +107,15 @@ typedef struct FlatviewKvmStats {
     uint64_t stops;            /* how often all vCPUs were held for a replacement */
     uint64_t mmio_exits, pio_exits;
     uint64_t unassigned;       /* accesses from exits that ended in other than MEMTX_OK */
+    uint64_t coalesced_zones;  /* now: ranges that the kernel coalesces, of both spaces */
+    uint64_t coalesced_refused; /* by the kernel, or it cannot: dispatch coalesces them after the exit */
+    uint64_t coalesced_writes; /* taken from KVM's ring */
+    uint64_t coalesced_lost;   /* writes of a range withdrawn without prepare(), with no room: none unless a vCPU runs then */
+    uint64_t dirty_ring;       /* entries of each ring; 0: bitmaps */
+    uint64_t dirty_pages;      /* reported by the kernel, also repeatedly */
+    uint64_t dirty_clears;     /* KVM_CLEAR_DIRTY_LOG, KVM_RESET_DIRTY_RINGS */
+    uint64_t dirty_ring_full;  /* exits for a full ring */
+    bool manual_clear;         /* pages are protected again when they are collected, not when they are asked for */
 } FlatviewKvmStats;
 
 /** flatview_kvm_get_stats() - any thread; each figure is right, all together need not be of one instant. */

@@ -91,12 +91,22 @@ static void carry_out(FlatviewKvm *kvm, AddressSpace *as, hwaddr addr, void *dat
     }
 }
 
+void exit_store(FlatviewKvm *kvm, bool pio, hwaddr addr, const void *data, unsigned size)
+{
+    AddressSpace *as = pio ? kvm->config.io : kvm->config.memory;
+
+    if (!as || store(as, addr, data, size) != MEMTX_OK) {
+        count(&kvm->stats.unassigned);
+    }
+}
+
 int exit_handle(FlatviewKvmVcpu *vcpu)
 {
     struct kvm_run *run = vcpu->run;
     FlatviewKvm *kvm = vcpu->kvm;
     uint32_t i;
 
+    zone_flush(kvm); /* this one comes after */
     switch (run->exit_reason) {
     case KVM_EXIT_MMIO:
         count(&kvm->stats.mmio_exits);

@@ -22,9 +22,14 @@ struct FlatviewKvmVcpu {
     int busy; /* inside flatview_kvm_vcpu_run(); atomic */
 };
 
+typedef struct KvmZone {
+    struct kvm_coalesced_mmio_zone zone;
+    bool stuck; /* the kernel would not give it back */
+} KvmZone;
+
 /*
- * Locks, outermost first: the library's topology lock (the listener's callbacks run under it), lock, gate.lock. No access
- * is made and no callback called under the latter two.
+ * Locks, outermost first: the library's topology lock (the listener's callbacks run under it), lock, gate.lock; ring_lock is
+ * taken with none of the latter two, or with the topology lock. No access is made and no callback called under any but that.
  */
 struct FlatviewKvm {
     FlatviewKvmConfig config;
@@ -41,13 +46,34 @@ struct FlatviewKvm {
     FlatviewKvmStats stats; /* the exits' counts are atomics */
 
     Gate gate;
+
+    /* zone.c */
+    uint64_t ring_page; /* where a vCPU shows the ring, in pages; 0: nothing is coalesced by the kernel */
+    bool coalesced_pio;
+    pthread_mutex_t ring_lock;               /* taking writes out of ring, in order */
+    struct kvm_coalesced_mmio_ring *ring;    /* atomic; NULL before there is a vCPU */
+    uint64_t coalesced_writes;               /* guarded by ring_lock */
+    KvmZone *zones;                          /* these: guarded by lock */
+    size_t n_zones, cap_zones, n_stuck_zones;
+    size_t n_withdrawn; /* by the commit under way */
+    MemoryCoalescedSource source;
+    pthread_t ring_thread;
+    pthread_cond_t ring_wanted;
+    bool ring_ending;
 };
 
 int kvm_ioctl(FlatviewKvm *kvm, int fd, unsigned long request, void *data); /* what ioctl() returns, or a negative errno */
 
+int kvm_check(FlatviewKvm *kvm, unsigned capability);                            /* likewise, of KVM_CHECK_EXTENSION */
+
 static inline FlatviewKvm *listener_kvm(MemoryListener *listener)
 {
     return (FlatviewKvm *)((char *)listener - offsetof(FlatviewKvm, listener));
+}
+
+static inline FlatviewKvm *port_listener_kvm(MemoryListener *listener)
+{
+    return (FlatviewKvm *)((char *)listener - offsetof(FlatviewKvm, port_listener));
 }
 
 /* notify.c: part of the listener for memory, and one for ports. */
@@ -70,6 +96,22 @@ void memory_hold(FlatviewKvm *kvm); /* no vCPU in the guest, until the end of th
 void memory_reflag(FlatviewKvm *kvm, Slot *slot, uint32_t flags);
 uint32_t memory_slot_number(const FlatviewKvm *kvm, const Slot *slot); /* as KVM knows it */
 
+void memory_init_listener(FlatviewKvm *kvm);
+void memory_let_go(FlatviewKvm *kvm); /* unless something is stuck */
+
+/* zone.c: part of both listeners. */
+int zone_start(FlatviewKvm *kvm); /* before they are registered */
+void zone_stop(FlatviewKvm *kvm);
+int zone_map(FlatviewKvm *kvm, int vcpu_fd);
+void zone_flush(FlatviewKvm *kvm); /* what the ring holds goes to the library's rings. Callbacks may run; no lock is held */
+int zone_prepare(FlatviewKvm *kvm, const MemoryDelta *delta);
+void zone_settle(FlatviewKvm *kvm);
+int zone_unstick(FlatviewKvm *kvm); /* under lock */
+void zone_memory_add(MemoryListener *listener, const MemoryRegionSection *section, hwaddr addr, hwaddr len);
+void zone_memory_del(MemoryListener *listener, const MemoryRegionSection *section, hwaddr addr, hwaddr len);
+void zone_port_add(MemoryListener *listener, const MemoryRegionSection *section, hwaddr addr, hwaddr len);
+void zone_port_del(MemoryListener *listener, const MemoryRegionSection *section, hwaddr addr, hwaddr len);
+
 /* dirty.c: part of the listener. */
 void dirty_collect_last(FlatviewKvm *kvm, const Slot *slot); /* before it goes; under lock */
 void dirty_log_start(MemoryListener *listener, const MemoryRegionSection *section, unsigned old_mask, unsigned new_mask);
@@ -78,5 +120,6 @@ void dirty_log_sync(MemoryListener *listener, const MemoryRegionSection *section
 
 /* exit.c: carry out what the guest wanted; 1: done, go on; 0: an exit for the caller. */
 int exit_handle(FlatviewKvmVcpu *vcpu);
+void exit_store(FlatviewKvm *kvm, bool pio, hwaddr addr, const void *data, unsigned size);
 
 #endif

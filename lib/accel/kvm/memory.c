@@ -15,10 +15,7 @@
 #include "accel/kvm/kvm.h"
 
 #include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 #include "accel/sabotage.h"
 
@@ -27,6 +24,11 @@ int kvm_ioctl(FlatviewKvm *kvm, int fd, unsigned long request, void *data)
     int ret = kvm->config.ioctl ? kvm->config.ioctl(kvm->config.ioctl_arg, fd, request, data) : ioctl(fd, request, data);
 
     return ret < 0 ? -errno : ret;
+}
+
+int kvm_check(FlatviewKvm *kvm, unsigned capability)
+{
+    return kvm_ioctl(kvm, kvm->config.vm_fd, KVM_CHECK_EXTENSION, (void *)(uintptr_t)capability);
 }
 
 uint32_t memory_slot_number(const FlatviewKvm *kvm, const Slot *slot)
@@ -136,12 +138,12 @@ static int unstick(FlatviewKvm *kvm)
         }
         slots_unstick(&kvm->table, i);
     }
-    return 0;
+    return zone_unstick(kvm);
 }
 
-static void let_go(FlatviewKvm *kvm)
+void memory_let_go(FlatviewKvm *kvm)
 {
-    if (kvm->holding && !kvm->table.n_stuck) {
+    if (kvm->holding && !kvm->table.n_stuck && !kvm->n_stuck_zones) {
         kvm->holding = false;
         gate_open(&kvm->gate);
     }
@@ -154,7 +156,7 @@ int memory_unstick(FlatviewKvm *kvm)
     pthread_mutex_lock(&kvm->lock);
     err = unstick(kvm);
     if (err == 0 && !kvm->planned) { /* a commit that is under way lets go itself */
-        let_go(kvm);
+        memory_let_go(kvm);
     }
     pthread_mutex_unlock(&kvm->lock);
     return err;
@@ -195,13 +197,19 @@ static const SlotRules rules = {
 static int kvm_prepare(MemoryListener *listener, const MemoryDelta *delta)
 {
     FlatviewKvm *kvm = listener_kvm(listener);
-    int err;
+    int err = zone_prepare(kvm, delta);
 
+    if (err < 0) {
+        return err;
+    }
     pthread_mutex_lock(&kvm->lock);
     unstick(kvm);
     err = slots_plan(&kvm->table, &rules, delta, kvm->page, &kvm->plan);
     kvm->stats.refused_commits += err == -ENOSPC;
     kvm->planned = err == 0;
+    if (err < 0) {
+        zone_settle(kvm); /* no abort() comes */
+    }
     kvm->removed = kvm->added = false;
     pthread_mutex_unlock(&kvm->lock);
     return err;
@@ -215,7 +223,8 @@ static void kvm_abort(MemoryListener *listener, const MemoryDelta *delta)
     pthread_mutex_lock(&kvm->lock);
     kvm->planned = false;
     slots_plan_clear(&kvm->plan);
-    let_go(kvm);
+    zone_settle(kvm);
+    memory_let_go(kvm);
     pthread_mutex_unlock(&kvm->lock);
 }
 
@@ -284,56 +293,16 @@ static void kvm_commit(MemoryListener *listener)
     }
     kvm->planned = false;
     slots_plan_clear(&kvm->plan);
-    let_go(kvm);
+    zone_settle(kvm);
+    memory_let_go(kvm);
     pthread_mutex_unlock(&kvm->lock);
 }
 
-/* ---- life ---- */
-
-static int find_limit(FlatviewKvm *kvm)
+void memory_init_listener(FlatviewKvm *kvm)
 {
-    int n = kvm_ioctl(kvm, kvm->config.vm_fd, KVM_CHECK_EXTENSION, (void *)(uintptr_t)KVM_CAP_NR_MEMSLOTS);
-    unsigned left;
-
-    if (n < 0) {
-        return n;
-    }
-    n = n ? n : 32; /* what kernels without the capability have */
-    if (kvm->config.first_slot >= (unsigned)n) {
-        return -EINVAL;
-    }
-    left = (unsigned)n - kvm->config.first_slot;
-    kvm->stats.max_slots = kvm->config.max_slots && kvm->config.max_slots < left ? kvm->config.max_slots : left;
-    return 0;
-}
-
-static void kvm_discard(FlatviewKvm *kvm)
-{
-    slots_fini(&kvm->table);
-    slots_plan_fini(&kvm->plan);
-    gate_fini(&kvm->gate);
-    pthread_mutex_destroy(&kvm->lock);
-    free(kvm);
-}
-
-int flatview_kvm_new(const FlatviewKvmConfig *config, FlatviewKvm **ret_kvm)
-{
-    FlatviewKvm *kvm;
-    int err;
-
-    if (!config || !config->memory || !ret_kvm) {
-        return -EINVAL;
-    }
-    kvm = calloc(1, sizeof(*kvm));
-    if (!kvm) {
-        return -ENOMEM;
-    }
-    kvm->config = *config;
-    kvm->page = (uint64_t)sysconf(_SC_PAGESIZE);
-    kvm->config.kick_signal = config->kick_signal ? config->kick_signal : SIGUSR1;
     kvm->listener = (MemoryListener){
         .name = "kvm",
-        .priority = config->priority,
+        .priority = kvm->config.priority,
         .prepare = kvm_prepare,
         .abort = kvm_abort,
         .span_del = kvm_span_del,
@@ -342,83 +311,9 @@ int flatview_kvm_new(const FlatviewKvmConfig *config, FlatviewKvm **ret_kvm)
         .log_start = dirty_log_start,
         .log_stop = dirty_log_stop,
         .log_sync = dirty_log_sync,
+        .coalesced_io_add = zone_memory_add,
+        .coalesced_io_del = zone_memory_del,
         .eventfd_add = notify_memory_add,
         .eventfd_del = notify_memory_del,
     };
-    pthread_mutex_init(&kvm->lock, NULL);
-    gate_init(&kvm->gate, vcpu_ready, vcpu_push);
-    err = find_limit(kvm);
-    if (err == 0) {
-        err = vcpu_take_signal(kvm->config.kick_signal);
-    }
-    if (err == 0) {
-        err = slots_init(&kvm->table, (uint32_t)kvm->stats.max_slots);
-    }
-    if (err == 0) {
-        err = notify_start(kvm);
-    }
-    if (err == 0) {
-        err = memory_listener_register(&kvm->listener, config->memory);
-        if (err < 0) {
-            notify_stop(kvm);
-        }
-    }
-    if (err < 0) {
-        kvm_discard(kvm);
-        return err;
-    }
-    *ret_kvm = kvm;
-    return 0;
-}
-
-int flatview_kvm_free(FlatviewKvm *kvm)
-{
-    int err;
-
-    if (kvm->gate.members) {
-        return -EBUSY;
-    }
-    err = memory_listener_unregister(&kvm->listener);
-    if (err == 0) {
-        notify_stop(kvm); /* what could refuse it has just agreed */
-        memory_unstick(kvm);
-        kvm_discard(kvm);
-    }
-    return err;
-}
-
-int flatview_kvm_for_each_slot(FlatviewKvm *kvm, int (*fn)(const FlatviewKvmSlot *slot, void *arg), void *arg)
-{
-    size_t i;
-    int ret = 0;
-
-    pthread_mutex_lock(&kvm->lock);
-    for (i = 0; i < kvm->table.n && ret == 0; i++) {
-        const Slot *slot = &kvm->table.at[i];
-        FlatviewKvmSlot value = {
-            .id = kvm->config.first_slot + slot->id,
-            .flags = slot->flags,
-            .first = slot->first,
-            .size = slot->size,
-            .host = slot->host,
-            .missing = slot->missing,
-        };
-
-        ret = fn(&value, arg);
-    }
-    pthread_mutex_unlock(&kvm->lock);
-    return ret;
-}
-
-void flatview_kvm_get_stats(FlatviewKvm *kvm, FlatviewKvmStats *ret_stats)
-{
-    pthread_mutex_lock(&kvm->lock);
-    *ret_stats = kvm->stats;
-    ret_stats->slots = kvm->table.n;
-    ret_stats->missing = kvm->table.n_missing;
-    ret_stats->stuck = kvm->table.n_stuck;
-    pthread_mutex_unlock(&kvm->lock);
-    ret_stats->mmio_exits = __atomic_load_n(&kvm->stats.mmio_exits, __ATOMIC_RELAXED);
-    ret_stats->pio_exits = __atomic_load_n(&kvm->stats.pio_exits, __ATOMIC_RELAXED);
-    ret_stats->unassigned = __atomic_load_n(&kvm->stats.unassigned, __ATOMIC_RELAXED);
 }

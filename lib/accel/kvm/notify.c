@@ -64,11 +64,6 @@ void notify_memory_del(MemoryListener *listener, const MemoryRegionSection *sect
     deassign(listener_kvm(listener), section, match_data, data, fd, 0);
 }
 
-static FlatviewKvm *port_listener_kvm(MemoryListener *listener)
-{
-    return (FlatviewKvm *)((char *)listener - offsetof(FlatviewKvm, port_listener));
-}
-
 static void port_add(MemoryListener *listener, const MemoryRegionSection *section, bool match_data, uint64_t data, int fd)
 {
     assign(port_listener_kvm(listener), section, match_data, data, fd, KVM_IOEVENTFD_FLAG_PIO);
@@ -79,16 +74,41 @@ static void port_del(MemoryListener *listener, const MemoryRegionSection *sectio
     deassign(port_listener_kvm(listener), section, match_data, data, fd, KVM_IOEVENTFD_FLAG_PIO);
 }
 
+static int port_prepare(MemoryListener *listener, const MemoryDelta *delta)
+{
+    return zone_prepare(port_listener_kvm(listener), delta);
+}
+
+static void port_settle(MemoryListener *listener)
+{
+    FlatviewKvm *kvm = port_listener_kvm(listener);
+
+    pthread_mutex_lock(&kvm->lock);
+    zone_settle(kvm);
+    memory_let_go(kvm); /* whatever the memory's listener has added by now is there */
+    pthread_mutex_unlock(&kvm->lock);
+}
+
+static void port_abort(MemoryListener *listener, const MemoryDelta *delta)
+{
+    (void)delta;
+    port_settle(listener);
+}
+
 int notify_start(FlatviewKvm *kvm)
 {
-    kvm->any_length = kvm_ioctl(kvm, kvm->config.vm_fd, KVM_CHECK_EXTENSION,
-                                (void *)(uintptr_t)KVM_CAP_IOEVENTFD_ANY_LENGTH) > 0;
+    kvm->any_length = kvm_check(kvm, KVM_CAP_IOEVENTFD_ANY_LENGTH) > 0;
     if (!kvm->config.io) {
         return 0;
     }
     kvm->port_listener = (MemoryListener){
         .name = "kvm-ports",
         .priority = kvm->config.priority,
+        .prepare = port_prepare,
+        .abort = port_abort,
+        .commit = port_settle,
+        .coalesced_io_add = zone_port_add,
+        .coalesced_io_del = zone_port_del,
         .eventfd_add = port_add,
         .eventfd_del = port_del,
     };

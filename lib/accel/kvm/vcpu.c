@@ -65,6 +65,7 @@ int flatview_kvm_vcpu_new(FlatviewKvm *kvm, int vcpu_fd, FlatviewKvmVcpu **ret_v
 {
     FlatviewKvmVcpu *vcpu = calloc(1, sizeof(*vcpu));
     void *run;
+    int err;
 
     if (!vcpu) {
         return -ENOMEM;
@@ -73,8 +74,15 @@ int flatview_kvm_vcpu_new(FlatviewKvm *kvm, int vcpu_fd, FlatviewKvmVcpu **ret_v
     vcpu->run_size = 2 * kvm->page;
     run = mmap(NULL, vcpu->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu_fd, 0);
     if (run == MAP_FAILED) {
+        err = -errno;
         free(vcpu);
-        return -errno;
+        return err;
+    }
+    err = zone_map(kvm, vcpu_fd);
+    if (err < 0) {
+        munmap(run, vcpu->run_size);
+        free(vcpu);
+        return err;
     }
     vcpu->kvm = kvm;
     vcpu->fd = vcpu_fd;
