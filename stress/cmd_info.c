@@ -8,6 +8,7 @@
  */
 #include "commands.h"
 
+#include "info.h"
 #include "machine.h"
 
 #include <errno.h>
@@ -90,56 +91,6 @@ static ViewInfo view_info(const FlatView *view)
     return info;
 }
 
-/* A size or length that is one more than @less_one. */
-static void print_size(uint64_t less_one)
-{
-    if (less_one == UINT64_MAX) {
-        printf("10000000000000000");
-    } else {
-        printf("%" PRIx64, less_one + 1);
-    }
-}
-
-/* As JSON wants it, whatever bytes a name has: what is no UTF-8 becomes U+FFFD. */
-static void print_string(const char *text)
-{
-    const unsigned char *s = (const unsigned char *)text;
-
-    putchar('"');
-    while (*s) {
-        static const struct {
-            unsigned char mask, lead;
-            unsigned more;
-            uint32_t least;
-        } forms[] = { { 0x80, 0x00, 0, 0 }, { 0xe0, 0xc0, 1, 0x80 }, { 0xf0, 0xe0, 2, 0x800 }, { 0xf8, 0xf0, 3, 0x10000 } };
-        uint32_t code = 0;
-        unsigned form, n;
-
-        for (form = 0; form < 4 && (*s & forms[form].mask) != forms[form].lead; form++) {
-        }
-        if (form < 4) {
-            code = *s & ~forms[form].mask & 0xffu;
-            for (n = 1; n <= forms[form].more && (s[n] & 0xc0) == 0x80; n++) {
-                code = code << 6 | (s[n] & 0x3fu);
-            }
-            if (n <= forms[form].more || code < forms[form].least || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) {
-                form = 4;
-            }
-        }
-        if (form == 4) {
-            printf("\\ufffd");
-            s++;
-        } else if (code < 0x20 || code == 0x7f || code == '"' || code == '\\') {
-            printf("\\u%04" PRIx32, code);
-            s++;
-        } else {
-            fwrite(s, 1, forms[form].more + 1u, stdout);
-            s += forms[form].more + 1;
-        }
-    }
-    putchar('"');
-}
-
 /* Views of the machine's spaces, each once, in order of the first space that has it; view_of[space] is its index. */
 static size_t gather_views(const Machine *machine, const FlatView **views, size_t *view_of)
 {
@@ -158,17 +109,8 @@ static size_t gather_views(const Machine *machine, const FlatView **views, size_
     return n;
 }
 
-static void print_stats_text(const MemoryStats *s)
-{
-    printf("library: %" PRIu64 " regions, %" PRIu64 " address spaces, %" PRIu64 " views alive\n"
-           "memory: %" PRIu64 " bytes in structures, %" PRIu64 " retired, %" PRIu64 " pinned; %" PRIu64
-           " RAM blocks of %" PRIu64 " bytes\n",
-           s->regions, s->address_spaces, s->views, s->live_bytes, s->retired_bytes, s->pinned_bytes, s->ram_blocks,
-           s->ram_bytes);
-}
-
 static void print_text(const TopoFile *topo, const MapInfo *map, const FlatView *const *views, size_t n_views,
-                       const size_t *view_of, const MemoryStats *stats)
+                       const size_t *view_of)
 {
     printf("regions: %zu, %zu of them disabled;", map->regions, map->disabled);
     for (int kind = 0; kind < N_KINDS; kind++) {
@@ -183,7 +125,7 @@ static void print_text(const TopoFile *topo, const MapInfo *map, const FlatView 
         printf("view %zu of %s: %zu ranges", v, root ? memory_region_name(root) : "nothing", info.ranges);
         if (info.ranges) {
             printf(", ");
-            print_size(info.last_covered);
+            info_print_size(info.last_covered);
             printf(" bytes from %016" PRIx64 " to %016" PRIx64, info.first, info.last);
         }
         printf(", seen by");
@@ -194,7 +136,6 @@ static void print_text(const TopoFile *topo, const MapInfo *map, const FlatView 
         }
         putchar('\n');
     }
-    print_stats_text(stats);
 }
 
 static void print_json_view(const TopoFile *topo, const FlatView *view, size_t v, const size_t *view_of)
@@ -205,13 +146,13 @@ static void print_json_view(const TopoFile *topo, const FlatView *view, size_t v
 
     printf("{\"root\": ");
     if (root) {
-        print_string(memory_region_name(root));
+        info_print_string(memory_region_name(root));
     } else {
         printf("null");
     }
     printf(", \"ranges\": %zu, \"bytes\": \"", info.ranges);
     if (info.ranges) {
-        print_size(info.last_covered);
+        info_print_size(info.last_covered);
         printf("\", \"first\": \"%" PRIx64 "\", \"last\": \"%" PRIx64 "\"", info.first, info.last);
     } else {
         printf("0\", \"first\": null, \"last\": null");
@@ -220,7 +161,7 @@ static void print_json_view(const TopoFile *topo, const FlatView *view, size_t v
     for (size_t i = 0; i < topo->n_spaces; i++) {
         if (view_of[i] == v) {
             printf("%s", comma);
-            print_string(topo->spaces[i].name);
+            info_print_string(topo->spaces[i].name);
             comma = ", ";
         }
     }
@@ -228,10 +169,10 @@ static void print_json_view(const TopoFile *topo, const FlatView *view, size_t v
 }
 
 static void print_json(const char *path, const TopoFile *topo, const MapInfo *map, const FlatView *const *views,
-                       size_t n_views, const size_t *view_of, const MemoryStats *s)
+                       size_t n_views, const size_t *view_of)
 {
     printf("{\"file\": ");
-    print_string(path);
+    info_print_string(path);
     printf(",\n \"regions\": {\"total\": %zu, \"disabled\": %zu", map->regions, map->disabled);
     for (int kind = 0; kind < N_KINDS; kind++) {
         printf(", \"%s\": %zu", kind_names[kind], map->by_kind[kind]);
@@ -242,13 +183,7 @@ static void print_json(const char *path, const TopoFile *topo, const MapInfo *ma
         printf("%s\n  ", v ? "," : "");
         print_json_view(topo, views[v], v, view_of);
     }
-    printf("],\n \"library\": {\"regions\": %" PRIu64 ", \"address_spaces\": %" PRIu64 ", \"views\": %" PRIu64
-           ", \"listeners\": %" PRIu64 ", \"iommu_notifiers\": %" PRIu64 ", \"eventfds\": %" PRIu64
-           ", \"mappings\": %" PRIu64 ", \"generation\": %" PRIu64
-           ", \"commits\": %" PRIu64 ", \"live_bytes\": %" PRIu64 ", \"retired_bytes\": %" PRIu64
-           ", \"pinned_bytes\": %" PRIu64 ", \"ram_blocks\": %" PRIu64 ", \"ram_bytes\": %" PRIu64 "}}\n",
-           s->regions, s->address_spaces, s->views, s->listeners, s->iommu_notifiers, s->eventfds, s->mappings, s->generation, s->commits,
-           s->live_bytes, s->retired_bytes, s->pinned_bytes, s->ram_blocks, s->ram_bytes);
+    printf("],\n");
 }
 
 static bool describe(const char *path, const Machine *machine, bool json)
@@ -265,11 +200,16 @@ static bool describe(const char *path, const Machine *machine, bool json)
         memory_read_begin();
         n_views = gather_views(machine, views, view_of);
         if (json) {
-            print_json(path, topo, &map, views, n_views, view_of, &stats);
+            print_json(path, topo, &map, views, n_views, view_of);
         } else {
-            print_text(topo, &map, views, n_views, view_of, &stats);
+            print_text(topo, &map, views, n_views, view_of);
         }
         memory_read_end();
+        info_print_places(machine, json);
+        info_print_stats(&stats, json);
+        if (json) {
+            printf("}\n");
+        }
     } else {
         fprintf(stderr, "flatview: %s\n", strerror(ENOMEM));
     }

@@ -7,7 +7,9 @@
  * rebuild when the map changes, and nothing to hold: RAM that vanishes is not written to afterwards, and is released without
  * waiting for the window. (QEMU's caches hold their region, and whoever owns one listens for changes to make it again.)
  *
- * Only a window that lies in one range of plain RAM is remembered. Any other, with devices, with holes, behind an IOMMU, is
+ * What is remembered of a window is one range of plain RAM in which all of it lies; of a window that lies in an IOMMU region, the
+ * stretch around the last access that is translated by one entry to plain RAM, as long as nobody says by
+ * memory_region_notify_iommu() that this very entry is gone. Any other window, with devices, with holes, behind several IOMMUs, is
  * accessed as address_space_ldl_le() and friends would: same answers, at their cost. So are stores to RAM whose writes are
  * logged.
  *
@@ -30,9 +32,24 @@ typedef struct MemoryRegionCache {
     hwaddr addr;
     hwaddr len;
     MemoryRegion *mr; /* likewise */
-    uint64_t offset;  /* in mr */
+    uint64_t offset;  /* of the window's first byte, in mr, or where that would be */
     bool writable;    /* stores may go to host */
     bool unasked;     /* and nobody wants to know */
+    bool readonly;    /* the IOMMU region is */
+    uint8_t perm;     /* of the entry: IOMMUAccessFlags */
+    uint32_t index;   /* of the table */
+    /* A window in an IOMMU region: host, mr and offset are those of the stretch. */
+    MemoryRegion *iommu;     /* NULL: it is not in one */
+    hwaddr iova;             /* of the window's first byte, in that region */
+    hwaddr first, last;      /* the stretch, in the window */
+    hwaddr entry_first, entry_last; /* the entry, in the region */
+    uint64_t seq;            /* of the table's invalidations, when the entry was known to be good */
+    AddressSpace *target_as; /* where it leads; NULL: nothing is remembered */
+    uint64_t target_gen;     /* of its view */
+    /* What address_space_cache_ptr() gave away for writing */
+    MemoryRegion *lent_mr; /* NULL: nothing */
+    uint64_t lent_offset;  /* as offset */
+    hwaddr lent_first, lent_last; /* in the window */
 } MemoryRegionCache;
 
 /**
@@ -90,7 +107,8 @@ FLATVIEW_API MemTxResult address_space_write_cached(MemoryRegionCache *cache, hw
 /**
  * address_space_cache_ptr() - the host memory of @len bytes at @addr into the window
  *
- * For loops over a ring: one comparison for all of it. Who writes says so by address_space_cache_invalidate().
+ * For loops over a ring: one comparison for all of it. Who writes says so by address_space_cache_invalidate(). In an IOMMU
+ * region the entry is asked for with MEMTXATTRS_UNSPECIFIED, and all bytes must be in its stretch.
  *
  * Context: in a read section (memory_read_begin(), an access callback); the pointer is valid until that ends.
  * Return:  NULL if the window is not plain RAM now, or read-only and @is_write, or shorter, or outside read sections.
@@ -100,10 +118,10 @@ FLATVIEW_API void *address_space_cache_ptr(MemoryRegionCache *cache, hwaddr addr
 /**
  * address_space_cache_invalidate() - @access_len bytes at @addr were written through address_space_cache_ptr()
  *
- * Marks them dirty. In the same read section, with no other access through @cache in between. (QEMU's name; what @cache
- * remembers stays.)
+ * Marks them dirty, in the memory to which the latest such pointer for writing leads, whatever the map has become since, and
+ * whatever else was done through @cache. In the same read section. (QEMU's name; what @cache remembers stays.)
  *
- * Return: 0; -EINVAL outside read sections, or for what is not plain RAM.
+ * Return: 0; -EINVAL outside read sections, or for bytes that are not in the RAM of which there was a pointer for writing.
  */
 FLATVIEW_API int address_space_cache_invalidate(MemoryRegionCache *cache, hwaddr addr, hwaddr access_len);
 

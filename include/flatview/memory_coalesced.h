@@ -17,12 +17,13 @@
  *   - before any access to a region with memory_region_set_flush_coalesced(): then all rings;
  *   - when it is full, by the thread that finds it so;
  *   - by memory_region_flush_coalesced(), memory_region_clear_coalescing() and memory_region_destroy();
- *   - in time: the first write that waits arms the library's worker, which flushes after a grace period, as a rule within
- *     some ten milliseconds; a read section that lasts longer delays it. Nothing is armed per write.
+ *   - in time: the first write that waits arms a thread of the library's own, which flushes a millisecond later, whatever read
+ *     sections there are; what delays it is a processor that is busy, and callbacks of other flushes. Nothing is armed per
+ *     write. (Where that thread cannot be started: after a grace period, on liburcu's worker.)
  *
- * Callbacks of a flush run on the thread that flushes, or on that worker, inside a read section, with the MemTxAttrs of the
+ * Callbacks of a flush run on the thread that flushes, or on that one, inside a read section, with the MemTxAttrs of the
  * write, and under the region's own lock, if it has one (memory_serial.h). They must not wait for a thread that waits for
- * the worker. A callback of a flush that accesses its own region does not flush it again: what it writes to a coalesced
+ * such a flush. A callback of a flush that accesses its own region does not flush it again: what it writes to a coalesced
  * range is delivered by the next flush, and if the ring is full the write is MEMTX_ERROR. A thread waits for another's flush only
  * if it is in no flush itself, holds no region's lock and has no transaction open and is no listener; otherwise it goes on
  * without. Re-entrancy is judged when the write is made, not when it is delivered. What waits when its region is released is dropped.

@@ -58,7 +58,11 @@ FLATVIEW_API MemoryLock *memory_region_get_lock(const MemoryRegion *mr);
  *
  * Costs each call two atomic operations on a line that the threads in @mr share. As memory_region.h says, but if @mr has
  * been in a view, calls that nobody counted may be in flight, and setting it waits for a grace period: then not in a read
- * section or transaction. Best done before the region is first added: nothing is waited for.
+ * section or transaction. Best done before the region is first added: nothing is waited for. Until that grace period is over
+ * nobody can stop @mr, and who sets it once more waits, too.
+ *
+ * Not while @mr is stopped: what is stopped stays counted. From the call that ends counting, also in a transaction still open, no
+ * thread can stop @mr.
  *
  * Return: 0, -EINVAL, -EBUSY (also: it is stopped), -ENOMEM, -EAGAIN; -EDEADLK if it would wait for itself.
  * Since:  0.1
@@ -84,7 +88,7 @@ typedef enum MemoryStop {
  *
  * Do not hold a lock that callbacks of @mr take. Of regions that access each other, stop the caller first.
  *
- * Return: 0; -EINVAL (not counted, @how); -EBUSY (it is stopped); -EDEADLK (this thread is in a call of @mr, or in a
+ * Return: 0; -EINVAL (not counted, not counted yet or not for long, @how); -EBUSY (it is stopped); -EDEADLK (this thread is in a call of @mr, or in a
  *         transaction or listener, for which such a call may be waiting).
  * Since:  0.1
  */

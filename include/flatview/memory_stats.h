@@ -14,10 +14,26 @@ typedef struct MemoryStats {
     uint64_t regions;        /* initialised and not yet released; a count */
     uint64_t address_spaces; /* a count */
     uint64_t views;          /* distinct current views; a count */
+    uint64_t kept_views;     /* current, replaced and not yet freed, or pinned; a count */
     uint64_t listeners;      /* a count */
+    uint64_t threads;        /* registered: by memory_thread_register() or their first access; a count */
     uint64_t iommu_notifiers; /* registered; a count */
     uint64_t eventfds;       /* files of ioeventfds, duplicated and not yet closed; a count */
+    uint64_t coalesced_ranges; /* of regions not yet released; a count */
+    uint64_t coalesced_waiting; /* regions with a coalesced write that waits; a count */
+    uint64_t log_clients;    /* dirty log: for each region not yet released, clients that log it; a count */
+    uint64_t dirty_snapshots; /* not yet freed; a count */
+    uint64_t discard_sources; /* of population; a count */
+    uint64_t discard_listeners; /* of population; a count */
+    uint64_t discard_rights; /* ram_block_discard_disable() and its kin, not yet taken back; a count */
+    uint64_t stopped_regions; /* memory_region_stop_calls(), not yet resumed; a count */
+    uint64_t interposed_ways; /* pairs of an interposer, or several, and what is seen through them; a count */
     uint64_t mappings;       /* made by address_space_map() and its kin, not yet ended; a count */
+    uint64_t mapped_parts;   /* of those: pieces of RAM, each of which keeps its region from being released; a count */
+    uint64_t bounce_bytes;   /* of those: lent from the pools of their spaces */
+    uint64_t map_clients;    /* that wait for bounce memory; a count */
+    uint64_t cached_windows; /* address_space_cache_init() less address_space_cache_destroy(), so those that were
+                                just forgotten, too; they hold nothing; a count */
     uint64_t ram_blocks;     /* of regions not yet destroyed; a count */
     uint64_t ram_bytes;      /* of those: host memory behind regions, the guest's as well as the caller's */
     uint64_t generation;     /* of the newest view */

@@ -16,6 +16,7 @@
 #include "access/dispatch.h"
 #include "base/reader.h"
 #include "base/sabotage.h"
+#include "base/soon.h"
 #include "publish/transaction.h"
 #include "topology/coalesced_ring.h"
 #include "topology/plane_set.h"
@@ -131,21 +132,39 @@ void coalesced_flush_all(void)
 
 /* ---- in time ---- */
 
-static ReaderDeferred work;
+static void wake_worker(void);
 
-static void run_worker(ReaderDeferred *deferred)
+/* One of them is under way as long as the list is armed. */
+static SoonWork soon;
+static ReaderDeferred later;
+
+static void flush_in_time(void)
 {
     reader_enter();
     flush_queued(false); /* it has other things to do than to wait */
     reader_exit();
     if (!coalesced_ring_disarm()) {
-        reader_defer(deferred, run_worker);
+        wake_worker();
     }
+}
+
+static void run_soon(SoonWork *work)
+{
+    (void)work;
+    flush_in_time();
+}
+
+static void run_later(ReaderDeferred *deferred)
+{
+    (void)deferred;
+    flush_in_time();
 }
 
 static void wake_worker(void)
 {
-    reader_defer(&work, run_worker);
+    if (!soon_run(&soon, run_soon)) {
+        reader_defer(&later, run_later);
+    }
 }
 
 /* ---- writes ---- */

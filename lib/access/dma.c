@@ -16,6 +16,7 @@
 #include "access/dirty.h"
 #include "access/dispatch.h"
 #include "access/reach.h"
+#include "base/live.h"
 #include "base/mem.h"
 #include "publish/space.h"
 #include "topology/release.h"
@@ -104,6 +105,7 @@ static int add_piece(MemoryMapping *m, const ReachPiece *piece)
     }
     if (ram) {
         region_hold(piece->range->mr);
+        live_add(LIVE_MAP_HOLDS, 1);
         m->parts[m->n_parts++] = (FlatviewMapPart){
             .mr = piece->range->mr, .at = piece->offset, .host = piece->host, .len = piece->len};
     } else {
@@ -166,6 +168,7 @@ static void let_go(MemoryMapping *m)
     for (i = 0; i < m->n_parts; i++) {
         if (m->parts[i].mr) {
             region_unhold(m->parts[i].mr);
+            live_sub(LIVE_MAP_HOLDS, 1);
         }
     }
     mem_free(m->memory, m->memory_size);

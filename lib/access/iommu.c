@@ -7,7 +7,7 @@
  * has not been invalidated since. So nobody has to reach into a thread to make it forget; and the space that it names
  * is only followed while the translation is good, which is as long as its owner must keep it. What is not permitted is
  * not kept: tables may grant more at any time without a word.
- * Established by: translate(). Relied on by: memory_region_notify_iommu()'s promise. Lock: none; the slots are the thread's.
+ * Established by: iommu_translate(). Relied on by: memory_region_notify_iommu()'s promise. Lock: none; the slots are the thread's.
  *
  * Slots are found by page, whatever the sizes of ranges: a large range fills as many slots as pages of it are used, which
  * costs a call each and saves a search. Chains are followed in a loop with a limit; calls of translate() within each other
@@ -57,8 +57,28 @@ static void slot_fill(Slot *slot, const IommuTable *table, uint64_t seq, const I
     };
 }
 
-/* One IOMMU region. *ret has offset in its range unless MEMTX_ERROR. */
-static MemTxResult translate(MemoryRegion *mr, hwaddr offset, bool is_write, MemTxAttrs attrs, IOMMUTLBEntry *ret)
+bool iommu_remembered(MemoryRegion *mr, hwaddr offset, bool is_write, MemTxAttrs attrs, IommuTrail *ret)
+{
+    const IommuRegion *iommu = mr->iommu;
+    unsigned index = iommu_index(iommu, mr, attrs);
+    Slot *slot;
+
+    if (index >= iommu->n_tables) {
+        return false;
+    }
+    slot = slot_of(&iommu->table[index], offset);
+    if (!slot_serves(slot, &iommu->table[index], offset, is_write ? IOMMU_WO : IOMMU_RO)) {
+        return false;
+    }
+    *ret = (IommuTrail){
+        .index = index,
+        .seq = slot->seq,
+        .entry = {slot->target_as, slot->range.first, slot->range.last, slot->translated_addr, slot->perm},
+    };
+    return true;
+}
+
+MemTxResult iommu_translate(MemoryRegion *mr, hwaddr offset, bool is_write, MemTxAttrs attrs, IOMMUTLBEntry *ret)
 {
     const IOMMUAccessFlags wanted = is_write ? IOMMU_WO : IOMMU_RO;
     const IommuRegion *iommu = mr->iommu;
@@ -157,7 +177,7 @@ MemTxResult dispatch_resolve(DispatchViews *views, AddressSpace *as, hwaddr addr
             return MEMTX_ERROR;
         }
         offset = range->offset + (ret->addr - range->first);
-        result = translate(range->mr, offset, is_write, attrs, &entry);
+        result = iommu_translate(range->mr, offset, is_write, attrs, &entry);
         if (result == MEMTX_ERROR) {
             return result;
         }

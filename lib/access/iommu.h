@@ -48,4 +48,16 @@ typedef struct Resolved {
 MemTxResult dispatch_resolve(DispatchViews *views, AddressSpace *as, hwaddr addr, bool is_write, MemTxAttrs attrs,
                              Resolved *ret);
 
+/* What this thread remembers of a translation, for who remembers it longer: good as long as iommu_unchanged() says so. */
+typedef struct IommuTrail {
+    unsigned index; /* of the table */
+    uint64_t seq;
+    IOMMUTLBEntry entry;
+} IommuTrail;
+
+/* Of the byte at offset of an IOMMU region, for this direction. False: nothing; the table is not asked. */
+bool iommu_remembered(MemoryRegion *mr, hwaddr offset, bool is_write, MemTxAttrs attrs, IommuTrail *ret);
+/* The same, from the table if need be; *ret has offset in its range unless MEMTX_ERROR. What is MEMTX_OK is remembered now. */
+MemTxResult iommu_translate(MemoryRegion *mr, hwaddr offset, bool is_write, MemTxAttrs attrs, IOMMUTLBEntry *ret);
+
 #endif

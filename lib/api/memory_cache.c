@@ -10,7 +10,7 @@
 #include <flatview/memory_cache.h>
 
 #include "access/cached.h"
-#include "access/dirty.h"
+#include "base/live.h"
 
 int address_space_cache_init(MemoryRegionCache *cache, AddressSpace *as, hwaddr addr, hwaddr len)
 {
@@ -18,11 +18,15 @@ int address_space_cache_init(MemoryRegionCache *cache, AddressSpace *as, hwaddr 
         return -EINVAL;
     }
     *cache = (MemoryRegionCache){.as = as, .addr = addr, .len = len};
+    live_add(LIVE_CACHED_WINDOWS, 1);
     return 0;
 }
 
 void address_space_cache_destroy(MemoryRegionCache *cache)
 {
+    if (cache->as) {
+        live_sub(LIVE_CACHED_WINDOWS, 1);
+    }
     *cache = (MemoryRegionCache){.as = NULL};
 }
 
@@ -35,8 +39,10 @@ void address_space_cache_destroy(MemoryRegionCache *cache)
 #define DEFINE_LOAD(name, type, big_endian) \
     STEP name##_rest(MemoryRegionCache *cache, hwaddr addr, MemTxAttrs attrs, type *ret_val) \
     { \
-        if (cached_refresh(cache, addr, sizeof(type))) { \
-            *ret_val = (type)value_order(ram_load(cache->host + addr, sizeof(type)), sizeof(type), big_endian); \
+        const uint8_t *host = cached_find(cache, addr, sizeof(type), false, attrs); \
+\
+        if (host) { \
+            *ret_val = (type)value_order(ram_load(host, sizeof(type)), sizeof(type), big_endian); \
             reader_exit(); \
             return MEMTX_OK; \
         } \
@@ -64,8 +70,10 @@ void address_space_cache_destroy(MemoryRegionCache *cache)
 #define DEFINE_STORE(name, type, big_endian) \
     STEP name##_rest(MemoryRegionCache *cache, hwaddr addr, MemTxAttrs attrs, type val) \
     { \
-        if (cached_refresh(cache, addr, sizeof(type)) && cache->unasked) { \
-            ram_store(cache->host + addr, sizeof(type), value_order(val, sizeof(type), big_endian)); \
+        uint8_t *host = cached_find(cache, addr, sizeof(type), true, attrs); \
+\
+        if (host && cache->unasked) { \
+            ram_store(host, sizeof(type), value_order(val, sizeof(type), big_endian)); \
             reader_exit(); \
             return MEMTX_OK; \
         } \
@@ -119,20 +127,11 @@ MemTxResult address_space_write_cached(MemoryRegionCache *cache, hwaddr addr, Me
 
 void *address_space_cache_ptr(MemoryRegionCache *cache, hwaddr addr, hwaddr len, bool is_write)
 {
-    if (!len || !reader_ongoing() || !cached_refresh(cache, addr, len) || (is_write && !cache->writable)) {
-        return NULL;
-    }
-    return cache->host + addr;
+    return len && reader_ongoing() ? cached_ptr(cache, addr, len, is_write) : NULL;
 }
 
 int address_space_cache_invalidate(MemoryRegionCache *cache, hwaddr addr, hwaddr access_len)
 {
     /* Not refreshed: what was written to is what the pointer was of, whatever has been committed since. */
-    if (!reader_ongoing() || !cached_holds(cache, addr, access_len) || !cache->limit[0] || !cache->writable) {
-        return -EINVAL;
-    }
-    if (access_len) {
-        dirty_mark_region(cache->mr, cache->offset + addr, access_len);
-    }
-    return 0;
+    return reader_ongoing() && cached_written(cache, addr, access_len) ? 0 : -EINVAL;
 }

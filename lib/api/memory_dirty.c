@@ -11,6 +11,7 @@
 
 #include "access/dirty.h"
 #include "base/grace.h"
+#include "base/live.h"
 #include "base/mem.h"
 #include "publish/log_tell.h"
 #include "publish/logging.h"
@@ -173,6 +174,7 @@ static int snapshot(MemoryRegion *mr, hwaddr addr, uint64_t size, unsigned clien
     if (copy->last >= bytes) {
         copy->last = bytes - 1;
     }
+    live_add(LIVE_SNAPSHOTS, 1);
     *ret_snapshot = copy;
     return 0;
 }
@@ -267,6 +269,7 @@ void memory_region_snapshot_free(DirtyBitmapSnapshot *copy)
     if (copy) {
         mem_free(copy->taken.words, copy->taken.n_words * sizeof(copy->taken.words[0]));
         mem_free(copy, sizeof(*copy));
+        live_sub(LIVE_SNAPSHOTS, 1);
     }
 }
 

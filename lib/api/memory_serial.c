@@ -52,53 +52,70 @@ MemoryLock *memory_region_get_lock(const MemoryRegion *mr)
     return calls ? region_peek(calls->lock) : NULL;
 }
 
-/* *ret_wait: a view has shown it, so calls that nobody counts may be in flight. */
-static int count_calls(MemoryRegion *mr, bool may_wait, bool *ret_wait)
+/*
+ * *ret_counting: 0, or the number of a count that settles when a grace period has passed: calls that nobody counts may be in
+ * flight. It may be that of another thread, which is waiting just now: then its count is not ours to rely on any sooner.
+ */
+static int count_calls(MemoryRegion *mr, bool may_wait, uint64_t *ret_counting)
 {
-    if (mr->hooks_wanted & REGION_HOOK_COUNT) {
-        return 0;
-    }
-    *ret_wait = mr->first_gen && !(mr->hooks & REGION_HOOK_COUNT); /* still in force if this transaction took it away */
-    if (*ret_wait && !may_wait) {
+    bool in_force = mr->hooks & REGION_HOOK_COUNT; /* still, if this transaction took it away */
+    bool wait = in_force ? calls_count_unsettled(mr->calls) : mr->first_gen;
+    int err;
+
+    if (wait && !may_wait) {
         return -EDEADLK;
     }
-    return region_calls_make(mr) ? change_hooks(mr, REGION_HOOK_COUNT, 0) : -ENOMEM;
+    err = region_calls_make(mr) ? change_hooks(mr, REGION_HOOK_COUNT, 0) : -ENOMEM;
+    if (err < 0) {
+        return err;
+    }
+    if (in_force) {
+        calls_count_put_back(mr->calls, true);
+    } else {
+        calls_count_begin(mr->calls, !wait);
+    }
+    *ret_counting = calls_count_unsettled(mr->calls);
+    return 0;
+}
+
+static int uncount_calls(MemoryRegion *mr)
+{
+    int err;
+
+    if (!(mr->hooks_wanted & REGION_HOOK_COUNT)) {
+        return 0;
+    }
+    err = calls_count_end(mr->calls);
+    if (err < 0) {
+        return err;
+    }
+    err = change_hooks(mr, 0, REGION_HOOK_COUNT);
+    if (err < 0) {
+        calls_count_put_back(mr->calls, true);
+    }
+    return err;
 }
 
 int memory_region_set_counted(MemoryRegion *mr, bool counted)
 {
     bool may_wait = !reader_ongoing() && !txn_holds_lock() && !calls_make_readers_wait();
-    bool wait = false;
+    uint64_t counting = 0;
     int err = begin_on(mr);
 
     if (err < 0) {
         return err;
     }
-    if (counted) {
-        err = count_calls(mr, may_wait, &wait);
-    } else if (mr->calls && calls_are_stopped(mr->calls)) {
-        err = -EBUSY;
-    } else {
-        err = change_hooks(mr, 0, REGION_HOOK_COUNT);
-    }
-    err = end_with(err);
-    if (err == 0 && wait) {
+    err = end_with(counted ? count_calls(mr, may_wait, &counting) : uncount_calls(mr));
+    if (err == 0 && counting) {
         reader_wait();
+        calls_count_settle(region_calls(mr), counting);
     }
     return err;
 }
 
-/* Its calls, if they are counted. */
-static RegionCalls *counted_calls(MemoryRegion *mr)
-{
-    RegionCalls *calls = mr ? region_calls(mr) : NULL;
-
-    return calls && (region_hooks(mr) & REGION_HOOK_COUNT) ? calls : NULL;
-}
-
 int memory_region_stop_calls(MemoryRegion *mr, MemoryStop how)
 {
-    RegionCalls *calls = counted_calls(mr);
+    RegionCalls *calls = mr ? region_calls(mr) : NULL;
 
     if (!calls || (how != MEMORY_STOP_REFUSE && how != MEMORY_STOP_WAIT)) {
         return -EINVAL;
@@ -111,7 +128,7 @@ int memory_region_stop_calls(MemoryRegion *mr, MemoryStop how)
 
 int memory_region_resume_calls(MemoryRegion *mr)
 {
-    RegionCalls *calls = counted_calls(mr);
+    RegionCalls *calls = mr ? region_calls(mr) : NULL;
 
     return calls ? calls_resume(calls) : -EINVAL;
 }

@@ -7,6 +7,7 @@
 #include <flatview/memory_stats.h>
 
 #include "access/dma.h"
+#include "base/live.h"
 #include "base/mem.h"
 #include "base/retire.h"
 #include "publish/deliver.h"
@@ -14,6 +15,7 @@
 #include "topology/calls.h"
 #include "topology/eventfd_file.h"
 #include "topology/iommu.h"
+#include "topology/plane_set.h"
 #include "topology/ram_index.h"
 #include "topology/release.h"
 
@@ -30,10 +32,25 @@ void memory_get_stats(MemoryStats *ret_stats)
         .regions = region_live_count(),
         .address_spaces = __atomic_load_n(&all_spaces.count, __ATOMIC_RELAXED),
         .views = cell_live_count(),
+        .kept_views = live_number(LIVE_VIEWS),
         .listeners = listener_live_count(),
+        .threads = live_number(LIVE_THREADS),
         .iommu_notifiers = iommu_notifiers_live(),
         .eventfds = eventfd_files_live(),
+        .coalesced_ranges = plane_set_live(MEMORY_PLANE_COALESCED),
+        .coalesced_waiting = live_number(LIVE_COALESCED_WAITING),
+        .log_clients = live_number(LIVE_LOG_CLIENTS),
+        .dirty_snapshots = live_number(LIVE_SNAPSHOTS),
+        .discard_sources = live_number(LIVE_DISCARD_SOURCES),
+        .discard_listeners = live_number(LIVE_DISCARD_LISTENERS),
+        .discard_rights = live_number(LIVE_DISCARD_RIGHTS),
+        .stopped_regions = live_number(LIVE_STOPPED),
+        .interposed_ways = live_number(LIVE_INTERPOSALS),
         .mappings = dma_mappings_live(),
+        .mapped_parts = live_number(LIVE_MAP_HOLDS),
+        .bounce_bytes = live_number(LIVE_BOUNCE_BYTES),
+        .map_clients = live_number(LIVE_MAP_CLIENTS),
+        .cached_windows = live_number(LIVE_CACHED_WINDOWS),
         .ram_blocks = ram.blocks,
         .ram_bytes = ram.bytes,
         .generation = generation_newest(),

@@ -31,6 +31,8 @@
 
 #include <urcu/static/urcu-memb.h>
 
+#include "base/live.h"
+
 __thread bool reader_registered;
 #ifndef READER_TSAN
 __thread bool reader_needs_no_barrier;
@@ -69,6 +71,7 @@ static void leave_registry(void)
     if (reader_registered) {
         set_registered(false);
         urcu_memb_unregister_thread();
+        live_sub(LIVE_THREADS, 1);
     }
 }
 
@@ -96,6 +99,7 @@ int reader_register_slow(void)
     }
     urcu_memb_register_thread();
     set_registered(true);
+    live_add(LIVE_THREADS, 1);
     return 0;
 }
 

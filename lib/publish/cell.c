@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/live.h"
 #include "base/lock.h"
 #include "base/mem.h"
 #include "topology/region.h"
@@ -69,6 +70,7 @@ static void view_free(RetireHead *head)
 {
     FlatView *view = container_of(head, FlatView, pin.head);
 
+    live_sub(LIVE_VIEWS, 1);
     mem_free(view, sizeof(*view));
 }
 
@@ -77,6 +79,7 @@ static FlatView *view_new(ViewCell *cell, const ViewNode *root, size_t n_ranges,
     FlatView *view = mem_alloc(sizeof(*view));
 
     if (view) {
+        live_add(LIVE_VIEWS, 1);
         view->pin.head = (RetireHead){
             .line = cell->line, .birth = gen, .kind = RETIRE_PIN, .bytes = sizeof(*view), .free = view_free};
         view->pin.count = 0; /* the rest of a pin is set when it is linked */
@@ -193,7 +196,7 @@ void cell_drop_edit(ViewCell *cell)
 {
     if (cell->next_view) {
         assert(!cell->next_view->pin.count && "a listener pinned a view before it was published");
-        mem_free(cell->next_view, sizeof(*cell->next_view));
+        view_free(&cell->next_view->pin.head);
         cell->next_view = NULL;
     }
     if (cell->editing) {

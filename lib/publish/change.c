@@ -357,6 +357,9 @@ void change_undo(const UndoEntry *entry, bool mark)
         logging_undo(entry);
         break;
     case UNDO_HOOKS:
+        if ((mr->hooks_wanted ^ entry->a) & REGION_HOOK_COUNT) {
+            calls_count_put_back(mr->calls, entry->a & REGION_HOOK_COUNT);
+        }
         mr->hooks_wanted = (uint32_t)entry->a;
         region_hook(mr, (uint32_t)entry->b);
         break;

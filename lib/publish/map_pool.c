@@ -10,6 +10,7 @@
 
 #include <errno.h>
 
+#include "base/live.h"
 #include "base/mem.h"
 
 /* On the stack of the one who tells; unregistering waits for it to go. */
@@ -44,6 +45,7 @@ bool map_pool_close(MapPool *pool)
 
 static void used_set(MapPool *pool, uint64_t used)
 {
+    live_add(LIVE_BOUNCE_BYTES, used - pool->used);
     __atomic_store_n(&pool->used, used, __ATOMIC_RELAXED);
 }
 
@@ -89,6 +91,7 @@ static MemoryMapClient *pop_fitting(MapPool *pool)
         if (fits(pool, client)) {
             *link = client->next;
             client->registered = 0;
+            live_sub(LIVE_MAP_CLIENTS, 1);
             return client;
         }
     }
@@ -151,6 +154,7 @@ int map_pool_register(MapPool *pool, MemoryMapClient *client)
         *link = client;
         client->next = NULL;
         client->registered = 1;
+        live_add(LIVE_MAP_CLIENTS, 1);
     }
     lock_release(&pool->lock);
     return ret;
@@ -181,6 +185,7 @@ int map_pool_unregister(MapPool *pool, MemoryMapClient *client)
         if (*link) {
             *link = client->next;
             client->registered = 0;
+            live_sub(LIVE_MAP_CLIENTS, 1);
             ret = 0;
         }
         if (!told_elsewhere(pool, client)) {

@@ -304,7 +304,7 @@ void plane_publish(void)
                 plane_set_free(set);
                 set = NULL;
             }
-            plane_set_count_live(plane, (set != NULL) - (old != NULL));
+            plane_set_count_live(plane, set, old);
             writer_publish(&planes->seen[plane], set);
             planes->staged[plane] = old; /* until plane_retire() */
         }

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 
+#include "base/live.h"
 #include "base/mem.h"
 
 static Lock stops_lock = LOCK_INITIALIZER(LOCK_RANK_LEAF, "stops");
@@ -63,6 +64,9 @@ static void forget_stop(RegionCalls *calls)
 void region_calls_free(RegionCalls *calls)
 {
     if (calls) {
+        if (calls_are_stopped(calls)) {
+            live_sub(LIVE_STOPPED, 1);
+        }
         if (calls->stop_pprev) { /* destroyed while stopped, and nobody was waiting: it would not be free yet */
             lock_acquire(&stops_lock);
             forget_stop(calls);
@@ -116,6 +120,56 @@ void calls_leave(RegionCalls *calls)
     }
 }
 
+uint64_t calls_count_begin(RegionCalls *calls, bool settled)
+{
+    uint64_t counting;
+
+    lock_acquire(&stops_lock);
+    counting = ++calls->counting;
+    calls->settled = settled;
+    calls->leaving = false;
+    lock_release(&stops_lock);
+    return counting;
+}
+
+void calls_count_settle(RegionCalls *calls, uint64_t counting)
+{
+    lock_acquire(&stops_lock);
+    calls->settled |= calls->counting == counting; /* otherwise it has begun anew meanwhile */
+    lock_release(&stops_lock);
+}
+
+uint64_t calls_count_unsettled(const RegionCalls *calls)
+{
+    uint64_t counting;
+
+    lock_acquire(&stops_lock);
+    counting = calls->settled ? 0 : calls->counting;
+    lock_release(&stops_lock);
+    return counting;
+}
+
+int calls_count_end(RegionCalls *calls)
+{
+    int err = 0;
+
+    lock_acquire(&stops_lock);
+    if (calls_are_stopped(calls)) {
+        err = -EBUSY;
+    } else {
+        calls->leaving = true;
+    }
+    lock_release(&stops_lock);
+    return err;
+}
+
+void calls_count_put_back(RegionCalls *calls, bool counted)
+{
+    lock_acquire(&stops_lock);
+    calls->leaving = !counted;
+    lock_release(&stops_lock);
+}
+
 int calls_stop(RegionCalls *calls, bool callers_wait)
 {
     lock_acquire(&stops_lock);
@@ -123,6 +177,11 @@ int calls_stop(RegionCalls *calls, bool callers_wait)
         lock_release(&stops_lock);
         return -EBUSY;
     }
+    if (!calls->settled || calls->leaving) {
+        lock_release(&stops_lock);
+        return -EINVAL;
+    }
+    live_add(LIVE_STOPPED, 1);
     if (callers_wait) {
         calls->stopper = thread_number();
         calls->stop_next = waited_for;
@@ -152,6 +211,7 @@ int calls_resume(RegionCalls *calls)
         err = -EBUSY; /* let the one who stops it see 0 once */
     } else {
         forget_stop(calls);
+        live_sub(LIVE_STOPPED, 1);
         __atomic_store_n(&calls->word, 0, __ATOMIC_RELEASE);
         pthread_cond_broadcast(&stops_changed);
     }

@@ -17,7 +17,11 @@ typedef struct RegionCalls {
     const void *guard;     /* never NULL: the region, if it named none */
     MemoryLock *lock;
     uint64_t policy;       /* MemoryReentrancy */
-    uint64_t stopper;      /* who stopped it; guarded by the stops lock, as the list */
+    /* guarded by the stops lock */
+    uint64_t counting;     /* how often counting has begun where calls might have been in flight uncounted */
+    bool settled;          /* those are over */
+    bool leaving;          /* counting has ended, or will with the open transaction */
+    uint64_t stopper;      /* who stopped it */
     struct RegionCalls *stop_next, **stop_pprev; /* of those stopped with MEMORY_STOP_WAIT */
 
     /* Atomic: how many are in flight, and CALLS_*. On a line of its own, for it is written by all who call. */
@@ -42,7 +46,17 @@ void region_calls_free(RegionCalls *calls); /* nobody can call any more; NULL is
 bool calls_enter(RegionCalls *calls, bool may_wait);
 void calls_leave(RegionCalls *calls);
 
-/* 0 when none is in flight; -EBUSY if it is stopped. */
+/*
+ * Counting, for who changes REGION_HOOK_COUNT. A region can be stopped while it is counted, settled and not leaving; so what a
+ * stop finds at 0 is all that there is, and what has been stopped stays counted until it is resumed.
+ */
+uint64_t calls_count_begin(RegionCalls *calls, bool settled); /* a number for calls_count_settle() */
+void calls_count_settle(RegionCalls *calls, uint64_t counting); /* a grace period after it came into force */
+uint64_t calls_count_unsettled(const RegionCalls *calls);     /* that number, as long as it has not settled, or 0 */
+int calls_count_end(RegionCalls *calls);                      /* -EBUSY if it is stopped */
+void calls_count_put_back(RegionCalls *calls, bool counted);  /* that end, or that begin, is undone */
+
+/* 0 when none is in flight; -EBUSY if it is stopped, -EINVAL if it cannot be. */
 int calls_stop(RegionCalls *calls, bool callers_wait);
 int calls_resume(RegionCalls *calls); /* -EINVAL if it is not stopped, -EBUSY while calls_stop() waits */
 bool calls_are_stopped(const RegionCalls *calls);

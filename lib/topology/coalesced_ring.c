@@ -12,6 +12,7 @@
  */
 #include "topology/coalesced_ring.h"
 
+#include "base/live.h"
 #include "base/mem.h"
 
 static Lock list_lock = LOCK_INITIALIZER(LOCK_RANK_LEAF, "coalesced rings");
@@ -109,6 +110,7 @@ bool coalesced_ring_queue(CoalescedRing *ring)
     }
     lock_acquire(&list_lock);
     if (!ring->queued && !ring->dead) {
+        live_add(LIVE_COALESCED_WAITING, 1);
         ring->ticket = ++last_ticket;
         ring->next = NULL;
         ring->prev = last;
@@ -125,6 +127,7 @@ bool coalesced_ring_queue(CoalescedRing *ring)
 static void take_off(CoalescedRing *ring)
 {
     if (ring->queued) {
+        live_sub(LIVE_COALESCED_WAITING, 1);
         *(ring->prev ? &ring->prev->next : &first) = ring->next;
         *(ring->next ? &ring->next->prev : &last) = ring->prev;
         __atomic_store_n(&ring->queued, false, __ATOMIC_RELEASE);

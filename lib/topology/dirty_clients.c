@@ -16,6 +16,7 @@
 #include <flatview/memory_dirty.h>
 
 #include "base/grace.h"
+#include "base/live.h"
 #include "base/lock.h"
 #include "base/mem.h"
 #include "base/retire.h"
@@ -129,6 +130,12 @@ static void raise_client(DirtyLog *log, unsigned client)
     }
 }
 
+static void set_on(DirtyLog *log, uint32_t on)
+{
+    live_add(LIVE_LOG_CLIENTS, (uint64_t)__builtin_popcount(on) - (uint64_t)__builtin_popcount(log->on));
+    __atomic_store_n(&log->on, on, __ATOMIC_RELEASE);
+}
+
 MemoryRegion *dirty_log_changed(const MemoryRegion *after)
 {
     RamBlock *block = after ? ((RamBlock *)after->block)->dirty.touched_next : touched;
@@ -161,7 +168,7 @@ void dirty_log_raise(void)
                 raise_client(log, client);
             }
         }
-        __atomic_store_n(&log->on, log->on | begin, __ATOMIC_RELEASE);
+        set_on(log, log->on | begin);
         log->mr->dirty_log_seen = log->mr->dirty_log_mask;
     }
 }
@@ -193,7 +200,7 @@ static void settle_block(RamBlock *block, uint64_t *ticket)
     DirtyLog *log = &block->dirty;
     unsigned client;
 
-    __atomic_store_n(&log->on, dirty_log_wanted(block), __ATOMIC_RELEASE);
+    set_on(log, dirty_log_wanted(block));
     for (client = 0; client < DIRTY_CLIENTS; client++) {
         dirty_bitmap_free(log->staged[client]);
         log->staged[client] = NULL;
@@ -236,7 +243,7 @@ int dirty_log_join_begin(RamBlock *block)
         set_all(map); /* whoever migrates has seen nothing of it; nobody can be storing, so it is settled */
         log->map[DIRTY_MEMORY_MIGRATION] = map;
         log->users[DIRTY_MEMORY_MIGRATION] = 1;
-        log->on = 1u << DIRTY_MEMORY_MIGRATION;
+        set_on(log, 1u << DIRTY_MEMORY_MIGRATION);
         log->global = true;
     }
     return 0;
@@ -275,7 +282,7 @@ void dirty_log_leave(RamBlock *block)
     if (log->mr) {
         lock_acquire(&blocks_lock);
         memset(log->users, 0, sizeof(log->users));
-        log->on = 0;
+        set_on(log, 0);
         list_logged(block);
         *log->pprev = log->next;
         if (log->next) {
@@ -283,6 +290,8 @@ void dirty_log_leave(RamBlock *block)
         }
         log->mr = NULL;
         lock_release(&blocks_lock);
+    } else {
+        set_on(log, 0); /* never joined */
     }
     for (client = 0; client < DIRTY_CLIENTS; client++) {
         dirty_bitmap_free(log->staged[client]);

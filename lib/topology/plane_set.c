@@ -251,9 +251,9 @@ uint64_t plane_set_live(MemoryPlane plane)
     return __atomic_load_n(&live[plane], __ATOMIC_RELAXED);
 }
 
-void plane_set_count_live(MemoryPlane plane, int by)
+void plane_set_count_live(MemoryPlane plane, const PlaneSet *set, const PlaneSet *old)
 {
-    __atomic_add_fetch(&live[plane], (uint64_t)(int64_t)by, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&live[plane], plane_set_count(set) - plane_set_count(old), __ATOMIC_RELAXED);
 }
 
 void region_planes_free(RegionPlanes *planes)
@@ -273,7 +273,7 @@ void region_planes_free(RegionPlanes *planes)
             }
         }
         if (set) {
-            plane_set_count_live(plane, -1);
+            plane_set_count_live(plane, NULL, set);
         }
         plane_set_free(set);
     }

@@ -73,9 +73,10 @@ void plane_set_seal(PlaneSet *set);
 /* Frees sets and objects of a region that nobody can reach any more. */
 void region_planes_free(RegionPlanes *planes);
 
-/* Sets that some region has in this plane: if 0, nobody need look for any. Any thread; counted where seen is set and freed. */
+/* Items that regions have in this plane: if 0, nobody need look for any. Any thread; counted where seen becomes set and old ends
+   being it, NULL being none. */
 uint64_t plane_set_live(MemoryPlane plane);
-void plane_set_count_live(MemoryPlane plane, int by);
+void plane_set_count_live(MemoryPlane plane, const PlaneSet *set, const PlaneSet *old);
 
 static inline size_t plane_set_count(const PlaneSet *set)
 {

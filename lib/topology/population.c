@@ -7,6 +7,7 @@
  */
 #include "topology/population.h"
 
+#include "base/live.h"
 #include "base/mem.h"
 #include "topology/dirty_bitmap.h"
 #include "topology/ram_block.h"
@@ -36,7 +37,12 @@ Population *population_of(MemoryRegion *mr)
 
 void population_free(Population *p)
 {
+    const RamDiscardListener *listener;
+
     if (p) {
+        for (listener = p->listeners; listener; listener = listener->next) {
+            live_sub(LIVE_DISCARD_LISTENERS, 1);
+        }
         mem_free(p, sizeof(*p));
     }
 }
@@ -233,6 +239,7 @@ void population_add(Population *p, RamDiscardSource *source, void *discarded)
     source->discarded = discarded;
     source->next = p->sources;
     region_poke(p->sources, source);
+    live_add(LIVE_DISCARD_SOURCES, 1);
 }
 
 void population_del(Population *p, RamDiscardSource *source)
@@ -243,6 +250,7 @@ void population_del(Population *p, RamDiscardSource *source)
     }
     region_poke(*link, source->next);
     dirty_bitmap_free(source->discarded);
+    live_sub(LIVE_DISCARD_SOURCES, 1);
     *source = (RamDiscardSource){.mr = NULL};
 }
 
@@ -332,6 +340,7 @@ int population_register(Population *p, RamDiscardListener *listener)
     listener->prev = p->listeners_last;
     *(listener->prev ? &listener->prev->next : &p->listeners) = listener;
     p->listeners_last = listener;
+    live_add(LIVE_DISCARD_LISTENERS, 1);
     return 0;
 }
 
@@ -343,6 +352,7 @@ void population_unregister(Population *p, RamDiscardListener *listener)
     *(listener->prev ? &listener->prev->next : &p->listeners) = listener->next;
     *(listener->next ? &listener->next->prev : &p->listeners_last) = listener->prev;
     listener->section = (MemoryRegionSection){.mr = NULL};
+    live_sub(LIVE_DISCARD_LISTENERS, 1);
 }
 
 int population_replay(const Population *p, const MemoryRegionSection *section, bool populated, PopulationFn fn, void *arg)

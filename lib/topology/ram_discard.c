@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 
+#include "base/live.h"
 #include "base/lock.h"
 #include "topology/ram_block.h"
 #include "topology/region.h"
@@ -36,6 +37,7 @@ int ram_discard_count(enum RamDiscardRight right, bool more)
     }
     if (err == 0) {
         region_poke(counts[right], counts[right] + (more ? 1 : UINT64_MAX));
+        live_add(LIVE_DISCARD_RIGHTS, more ? 1 : UINT64_MAX);
     }
     lock_release(&lock);
     return err;

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/live.h"
 #include "base/mem.h"
 
 #define CHUNK_BITS 10
@@ -159,6 +160,7 @@ static int enter(MemoryRegion *mr, uint64_t delta, uint32_t outer, uint64_t gen,
     ip->next = buckets[b];
     buckets[b] = ip;
     n_indexed++;
+    live_add(LIVE_INTERPOSALS, 1);
     __atomic_store_n(place_of(ip->number), ip, __ATOMIC_RELEASE);
     return 0;
 }
@@ -209,6 +211,7 @@ static void interposal_free(RetireHead *head)
     uint32_t number = ip->number;
 
     __atomic_store_n(place_of(number), NULL, __ATOMIC_RELAXED);
+    live_sub(LIVE_INTERPOSALS, 1);
     mem_free(ip, sizeof(*ip));
     give_number(number);
 }

@@ -216,6 +216,35 @@ TEST_F(Cache, StoresToLoggedRamAreMarkedWhateverWayTheyTake)
     ASSERT_EQ(0, memory_region_set_log(&ram[0], false, DIRTY_MEMORY_VGA));
 }
 
+TEST_F(Cache, WhatWasWrittenIsMarkedWhereThePointerLed)
+{
+    auto dirty = [&](unsigned i, hwaddr at) { return memory_region_get_dirty(&ram[i], at, 1, DIRTY_MEMORY_VGA); };
+
+    for (auto &r : ram) {
+        ASSERT_EQ(0, memory_region_set_dirty_granule(&r, DIRTY_MEMORY_VGA, 64));
+        ASSERT_EQ(0, memory_region_set_log(&r, true, DIRTY_MEMORY_VGA));
+        ASSERT_EQ(0, memory_dirty_log_wait());
+        ASSERT_EQ(0, memory_region_reset_dirty(&r, 0, 0x1000, DIRTY_MEMORY_VGA));
+    }
+    memory_read_begin();
+    uint32_t *ring = static_cast<uint32_t *>(address_space_cache_ptr(&cache, 0x80, 8, true));
+    ASSERT_NE(nullptr, ring);
+    ASSERT_EQ(0, memory_region_del_subregion(&root, &ram[0]));
+    ASSERT_EQ(0, memory_region_add_subregion(&root, 0x8000, &ram[1]));
+    ASSERT_EQ(MEMTX_OK, address_space_stl_le_cached(&cache, 0, kAttrs, 1)); /* the window leads to the other now */
+    ASSERT_NE(nullptr, address_space_cache_ptr(&cache, 0x80, 8, false));
+    ring[1] = 3;
+    EXPECT_EQ(0, address_space_cache_invalidate(&cache, 0x84, 4));
+    memory_read_end();
+    EXPECT_TRUE(dirty(0, 0x184));
+    EXPECT_FALSE(dirty(1, 0x184));
+    EXPECT_TRUE(dirty(1, 0x100));
+    EXPECT_FALSE(dirty(0, 0x100));
+    for (auto &r : ram) {
+        ASSERT_EQ(0, memory_region_set_log(&r, false, DIRTY_MEMORY_VGA));
+    }
+}
+
 TEST_F(Cache, APointerIsForAReadSectionAndPlainRam)
 {
     EXPECT_EQ(nullptr, address_space_cache_ptr(&cache, 0, 4, false)) << "outside";

@@ -298,6 +298,103 @@ TEST_F(MemoryIommu, TranslationsAreCachedUntilToldOtherwise)
     EXPECT_EQ(5u, iommu.calls);
 }
 
+TEST_F(MemoryIommu, CachedWindowsKeepAnEntryUntilItIsGone)
+{
+    MemoryRegionCache cache;
+    uint32_t word;
+
+    map(&iommu, 0, 0xfff, 0x10000);
+    map(&iommu, 0x1000, 0x1fff, 0x20000);
+    ASSERT_EQ(0, address_space_cache_init(&cache, &dma, 0x800, 0x1000));
+    for (uint32_t i = 1; i < 10; i++) {
+        ASSERT_EQ(MEMTX_OK, address_space_stl_le_cached(&cache, 0x10, attrs, i));
+        ASSERT_EQ(MEMTX_OK, address_space_ldl_le_cached(&cache, 0x10, attrs, &word));
+        EXPECT_EQ(i, word);
+        EXPECT_EQ(i, host(&ram)[0x810]);
+        ASSERT_EQ(MEMTX_OK, address_space_stl_le_cached(&cache, 0x810, attrs, i)) << "in the other entry";
+        EXPECT_EQ(i, host(&ram2)[0x10]);
+        ASSERT_EQ(MEMTX_OK, address_space_stl_le_cached(&cache, 0x7fe, attrs, 0x01010101 * i)) << "in both";
+        EXPECT_EQ(i, host(&ram)[0xfff]);
+        EXPECT_EQ(i, host(&ram2)[0]);
+    }
+    EXPECT_EQ(2u, iommu.calls) << "each entry was asked for once";
+
+    /* That one is gone is seen at once, of others nothing is; and what was not granted is asked for each time. */
+    ASSERT_EQ(MEMTX_OK, address_space_ldl_le_cached(&cache, 0x10, attrs, &word));
+    map(&iommu, 0, 0xfff, 0x12000);
+    ASSERT_EQ(0, unmapped(0x3000, 0x3fff));
+    ASSERT_EQ(MEMTX_OK, address_space_ldl_le_cached(&cache, 0x10, attrs, &word));
+    EXPECT_EQ(9u, word) << "the table was changed without a word, which is no change";
+    host(&ram)[0x2810] = 77;
+    ASSERT_EQ(0, unmapped(0xfff, 0xfff));
+    ASSERT_EQ(MEMTX_OK, address_space_ldl_le_cached(&cache, 0x10, attrs, &word));
+    EXPECT_EQ(77u, word);
+    ASSERT_EQ(MEMTX_OK, address_space_ldl_le_cached(&cache, 0x810, attrs, &word));
+    EXPECT_EQ(3u, iommu.calls);
+
+    /* The map of either space changes. */
+    ASSERT_EQ(MEMTX_OK, address_space_ldl_le_cached(&cache, 0x10, attrs, &word));
+    ASSERT_EQ(0, memory_region_set_address(&ram, 0x40000));
+    EXPECT_EQ(MEMTX_DECODE_ERROR, address_space_ldl_le_cached(&cache, 0x10, attrs, &word));
+    EXPECT_EQ(MEMTX_DECODE_ERROR, address_space_stl_le_cached(&cache, 0x10, attrs, 5));
+    EXPECT_EQ(77, host(&ram)[0x2810]);
+    ASSERT_EQ(0, memory_region_set_address(&ram, 0x10000));
+    ASSERT_EQ(MEMTX_OK, address_space_ldl_le_cached(&cache, 0x10, attrs, &word));
+    ASSERT_EQ(0, memory_region_set_readonly(&iommu.mr, true));
+    EXPECT_EQ(MEMTX_ACCESS_ERROR, address_space_stl_le_cached(&cache, 0x10, attrs, 5));
+    ASSERT_EQ(MEMTX_OK, address_space_ldl_le_cached(&cache, 0x10, attrs, &word));
+    EXPECT_EQ(77u, word);
+    ASSERT_EQ(0, memory_region_set_readonly(&iommu.mr, false));
+
+    /* Another table, by the attributes of the access. */
+    MemTxAttrs secure = MemTxAttrs();
+    secure.secure = 1;
+    EXPECT_EQ(MEMTX_DECODE_ERROR, address_space_ldl_le_cached(&cache, 0x10, secure, &word));
+    map(&iommu, 0, 0xfff, 0x20000, IOMMU_RO, &memory, 1);
+    host(&ram2)[0x810] = 88;
+    for (int i = 0; i < 3; i++) {
+        ASSERT_EQ(MEMTX_OK, address_space_ldl_le_cached(&cache, 0x10, secure, &word));
+        EXPECT_EQ(88u, word);
+        EXPECT_EQ(MEMTX_ACCESS_ERROR, address_space_stl_le_cached(&cache, 0x10, secure, 5));
+        ASSERT_EQ(MEMTX_OK, address_space_ldl_le_cached(&cache, 0x10, attrs, &word));
+        EXPECT_EQ(77u, word);
+        ASSERT_EQ(MEMTX_OK, address_space_stl_le_cached(&cache, 0x10, attrs, 77));
+    }
+    address_space_cache_destroy(&cache);
+}
+
+TEST_F(MemoryIommu, PointersIntoCachedWindowsAskForTheEntryAndAreMarked)
+{
+    MemoryRegionCache cache;
+    auto dirty = [&](MemoryRegion *mr, hwaddr at) { return memory_region_get_dirty(mr, at, 1, DIRTY_MEMORY_VGA); };
+
+    map(&iommu, 0, 0xfff, 0x10000);
+    map(&iommu, 0x1000, 0x1fff, 0x20000, IOMMU_RO);
+    for (MemoryRegion *mr : {&ram, &ram2}) {
+        ASSERT_EQ(0, memory_region_set_log(mr, true, DIRTY_MEMORY_VGA));
+        ASSERT_EQ(0, memory_dirty_log_wait());
+        ASSERT_EQ(0, memory_region_reset_dirty(mr, 0, 0x4000, DIRTY_MEMORY_VGA));
+    }
+    ASSERT_EQ(0, address_space_cache_init(&cache, &dma, 0x800, 0x1000));
+    memory_read_begin();
+    EXPECT_EQ(-EINVAL, address_space_cache_invalidate(&cache, 0, 4)) << "nothing was given away";
+    EXPECT_EQ(host(&ram) + 0x800, address_space_cache_ptr(&cache, 0, 0x800, true)) << "the first to ask";
+    EXPECT_EQ(nullptr, address_space_cache_ptr(&cache, 0, 0x801, false)) << "two entries";
+    EXPECT_EQ(nullptr, address_space_cache_ptr(&cache, 0x800, 4, true)) << "not granted";
+    EXPECT_EQ(host(&ram2), address_space_cache_ptr(&cache, 0x800, 4, false));
+    EXPECT_EQ(-EINVAL, address_space_cache_invalidate(&cache, 0x800, 4)) << "not given away for writing";
+    EXPECT_EQ(-EINVAL, address_space_cache_invalidate(&cache, 0x7ff, 2));
+    EXPECT_EQ(0, address_space_cache_invalidate(&cache, 0x7ff, 1));
+    memory_read_end();
+    EXPECT_TRUE(dirty(&ram, 0xfff));
+    EXPECT_FALSE(memory_region_get_dirty(&ram2, 0, 0x4000, DIRTY_MEMORY_VGA));
+    ASSERT_EQ(MEMTX_OK, address_space_stb_cached(&cache, 1, attrs, 1)) << "a store that is logged";
+    for (MemoryRegion *mr : {&ram, &ram2}) {
+        ASSERT_EQ(0, memory_region_set_log(mr, false, DIRTY_MEMORY_VGA));
+    }
+    address_space_cache_destroy(&cache);
+}
+
 TEST_F(MemoryIommu, WhatIsNotPermittedIsNotCached)
 {
     uint32_t word;

@@ -6,9 +6,11 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <functional>
 #include <random>
+#include <thread>
 #include <vector>
 
 #include <flatview/memory.h>
@@ -247,6 +249,7 @@ TEST_F(MemoryQuery, WhatIsAliveIsCounted)
     EXPECT_EQ(1u, with.iommu_notifiers - before.iommu_notifiers);
     EXPECT_EQ(1u, with.eventfds - before.eventfds);
     EXPECT_EQ(1u, with.mappings - before.mappings);
+    EXPECT_EQ(1u, with.mapped_parts - before.mapped_parts);
     EXPECT_EQ(&ram, memory_region_from_host(host, nullptr));
     EXPECT_EQ(0, address_space_unmap(&as, host, len, MEMORY_MAP_READ, 0, nullptr));
     ASSERT_EQ(0, memory_region_del_eventfd(&dev[0].mr, 0, 4, false, 0, fds[1]));
@@ -343,6 +346,94 @@ TEST(MemoryQueryModel, TheWalkFindsWhatALookAtEverythingFinds)
         }
     }
     EXPECT_GT(found, 500u);
+}
+
+/* Each of these is made, counted, and ended. */
+TEST_F(MemoryQuery, WhatLiesBesideTheMapIsCounted)
+{
+    MemoryStats before, with, after;
+    RamDiscardSource source = {};
+    RamDiscardListener listener = {};
+    MemoryRegionSection section = {};
+    DirtyBitmapSnapshot *snapshot = nullptr;
+    MemoryMapClient client = {};
+    MemoryRegionCache cache;
+    hwaddr len = 64;
+    void *bounced = nullptr;
+
+    memory_get_stats(&before);
+    ASSERT_EQ(0, memory_region_add_coalescing(&dev[0].mr, 0, 4));
+    ASSERT_EQ(0, memory_region_add_coalescing(&dev[0].mr, 8, 4));
+    ASSERT_EQ(0, memory_region_set_log(&ram, true, DIRTY_MEMORY_VGA));
+    ASSERT_EQ(0, memory_region_set_log(&ram, true, DIRTY_MEMORY_CODE));
+    ASSERT_EQ(0, memory_region_set_log(&ram, true, DIRTY_MEMORY_CODE));
+    ASSERT_EQ(0, memory_region_snapshot_dirty(&ram, 0, 0x1000, DIRTY_MEMORY_VGA, &snapshot));
+    ASSERT_EQ(0, memory_region_add_ram_discard_source(&ram, &source, 0x1000, true));
+    section.mr = &ram;
+    section.last = 0xfff;
+    listener.populate = [](RamDiscardListener *, const MemoryRegionSection *) { return 0; };
+    listener.discard = [](RamDiscardListener *, const MemoryRegionSection *) {};
+    ASSERT_EQ(0, memory_region_register_ram_discard_listener(&listener, &section));
+    ASSERT_EQ(0, ram_block_discard_disable(true));
+    ASSERT_EQ(0, memory_region_set_counted(&dev[1].mr, true));
+    ASSERT_EQ(0, memory_region_stop_calls(&dev[1].mr, MEMORY_STOP_REFUSE));
+    ASSERT_EQ(0, address_space_cache_init(&cache, &as, 0x8000, 0x100));
+    ASSERT_EQ(0, address_space_set_bounce_limit(&as, 64));
+    ASSERT_EQ(0, address_space_map(&as, 0x1000, &len, MEMORY_MAP_WRITE, MemTxAttrs(), &bounced));
+    ASSERT_EQ(64u, len);
+    client.notify = [](MemoryMapClient *) {};
+    ASSERT_EQ(0, address_space_register_map_client(&as, &client));
+    std::atomic<bool> known{false}, done{false};
+    std::thread thread([&] {
+        EXPECT_EQ(0, memory_thread_register());
+        known = true;
+        while (!done) {
+            std::this_thread::yield();
+        }
+    });
+    while (!known) {
+        std::this_thread::yield();
+    }
+    memory_get_stats(&with);
+    EXPECT_EQ(2u, with.coalesced_ranges - before.coalesced_ranges);
+    EXPECT_EQ(2u, with.log_clients - before.log_clients);
+    EXPECT_EQ(1u, with.dirty_snapshots - before.dirty_snapshots);
+    EXPECT_EQ(1u, with.discard_sources - before.discard_sources);
+    EXPECT_EQ(1u, with.discard_listeners - before.discard_listeners);
+    EXPECT_EQ(1u, with.discard_rights - before.discard_rights);
+    EXPECT_EQ(1u, with.stopped_regions - before.stopped_regions);
+    EXPECT_EQ(1u, with.cached_windows - before.cached_windows);
+    EXPECT_EQ(64u, with.bounce_bytes - before.bounce_bytes);
+    EXPECT_EQ(0u, with.mapped_parts - before.mapped_parts);
+    EXPECT_EQ(1u, with.map_clients - before.map_clients);
+    EXPECT_GE(with.threads, 1u);
+    EXPECT_GE(with.kept_views, with.views);
+
+    ASSERT_EQ(0, memory_region_clear_coalescing(&dev[0].mr));
+    ASSERT_EQ(0, memory_region_set_log(&ram, false, DIRTY_MEMORY_VGA));
+    ASSERT_EQ(0, memory_region_set_log(&ram, false, DIRTY_MEMORY_CODE));
+    ASSERT_EQ(0, memory_region_set_log(&ram, false, DIRTY_MEMORY_CODE));
+    memory_region_snapshot_free(snapshot);
+    ASSERT_EQ(0, memory_region_unregister_ram_discard_listener(&listener));
+    ASSERT_EQ(0, memory_region_del_ram_discard_source(&ram, &source));
+    ASSERT_EQ(0, ram_block_discard_disable(false));
+    ASSERT_EQ(0, memory_region_resume_calls(&dev[1].mr));
+    ASSERT_EQ(0, address_space_unregister_map_client(&as, &client));
+    ASSERT_EQ(0, address_space_unmap(&as, bounced, len, MEMORY_MAP_WRITE, 0, nullptr));
+    address_space_cache_destroy(&cache);
+    done = true;
+    thread.join();
+    memory_get_stats(&after);
+    EXPECT_EQ(before.coalesced_ranges, after.coalesced_ranges);
+    EXPECT_EQ(before.log_clients, after.log_clients);
+    EXPECT_EQ(before.dirty_snapshots, after.dirty_snapshots);
+    EXPECT_EQ(before.discard_sources, after.discard_sources);
+    EXPECT_EQ(before.discard_listeners, after.discard_listeners);
+    EXPECT_EQ(before.discard_rights, after.discard_rights);
+    EXPECT_EQ(before.stopped_regions, after.stopped_regions);
+    EXPECT_EQ(before.cached_windows, after.cached_windows);
+    EXPECT_EQ(before.bounce_bytes, after.bounce_bytes);
+    EXPECT_EQ(before.map_clients, after.map_clients);
 }
 
 TEST(MemoryFromHost, HostPointersLeadToRegionsAndBack)

@@ -338,6 +338,86 @@ TEST_F(Serial, CountingBeginsWithNoUncountedCallInFlight)
     EXPECT_EQ(-EINVAL, memory_region_quiesce_calls(&a.mr));
 }
 
+TEST_F(Serial, NobodyReliesOnACountBeforeItsGracePeriodIsOver)
+{
+    std::atomic<bool> inside{false}, let_go{false}, left{false};
+    MemoryStats stats;
+
+    a.on_write = [&](hwaddr, uint64_t, unsigned) {
+        inside = true;
+        wait_for(let_go);
+        left = true;
+        return MEMTX_OK;
+    };
+    std::thread caller([&] { EXPECT_EQ(MEMTX_OK, store(A, 0)); });
+    wait_for(inside);
+    memory_get_stats(&stats);
+    const uint64_t commits = stats.commits;
+    std::thread first([&] {
+        EXPECT_EQ(0, memory_region_set_counted(&a.mr, true));
+        EXPECT_TRUE(left);
+    });
+    do {
+        memory_get_stats(&stats);
+    } while (stats.commits == commits);
+    /* The first one's count is in force, and it waits for the call that is not in it. */
+    EXPECT_EQ(-EINVAL, memory_region_stop_calls(&a.mr, MEMORY_STOP_REFUSE)) << "it would find none in flight";
+    memory_read_begin();
+    EXPECT_EQ(-EDEADLK, memory_region_set_counted(&a.mr, true));
+    memory_read_end();
+    std::atomic<bool> begun{false};
+    std::thread second([&] {
+        begun = true;
+        EXPECT_EQ(0, memory_region_set_counted(&a.mr, true)) << "the same count, and the same wait";
+        EXPECT_TRUE(left);
+        EXPECT_EQ(0, memory_region_quiesce_calls(&a.mr));
+    });
+    wait_for(begun);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20)); /* if it were not to wait, it would be through by now */
+    let_go = true;
+    caller.join();
+    first.join();
+    second.join();
+}
+
+TEST_F(Serial, CountingEndsBeforeAStopOrAfterIt)
+{
+    std::atomic<bool> calling{false};
+    MemTxResult result = MEMTX_ERROR;
+
+    ASSERT_EQ(0, memory_region_set_counted(&a.mr, true));
+    /* After: what is stopped stays counted, and those who wait are let go by the resume. */
+    ASSERT_EQ(0, memory_region_stop_calls(&a.mr, MEMORY_STOP_WAIT));
+    std::thread caller([&] {
+        calling = true;
+        result = store(A, 0);
+    });
+    wait_for(calling);
+    EXPECT_EQ(-EBUSY, memory_region_set_counted(&a.mr, false));
+    ASSERT_EQ(0, memory_region_resume_calls(&a.mr));
+    caller.join();
+    EXPECT_EQ(MEMTX_OK, result);
+    /* Before: the stop of another thread finds that there is nothing to rely on. If it were let in, its callers would not be
+       counted once this commits, and nobody could resume them. */
+    ASSERT_EQ(0, memory_transaction_begin());
+    ASSERT_EQ(0, memory_region_set_counted(&a.mr, false));
+    std::thread([&] {
+        int err = memory_region_stop_calls(&a.mr, MEMORY_STOP_WAIT);
+        EXPECT_EQ(-EINVAL, err);
+    }).join();
+    memory_transaction_abort();
+    EXPECT_EQ(0, memory_region_quiesce_calls(&a.mr)) << "the end was undone";
+    ASSERT_EQ(0, memory_transaction_begin());
+    ASSERT_EQ(0, memory_region_set_counted(&a.mr, false));
+    ASSERT_EQ(0, memory_region_set_counted(&a.mr, true)) << "never out of force";
+    ASSERT_EQ(0, memory_transaction_commit());
+    EXPECT_EQ(0, memory_region_quiesce_calls(&a.mr));
+    ASSERT_EQ(0, memory_region_set_counted(&a.mr, false));
+    EXPECT_EQ(-EINVAL, memory_region_stop_calls(&a.mr, MEMORY_STOP_REFUSE));
+    ASSERT_EQ(0, memory_region_set_counted(&a.mr, true));
+    EXPECT_EQ(0, memory_region_quiesce_calls(&a.mr));
+}
+
 /* Threads in a device under a lock, one that stops it again and again, one that moves it. */
 TEST_F(Serial, StopsAmongCallsAndMoves)
 {

@@ -9,7 +9,8 @@
   flat         `flatview flat X.topo` is X.flat
   roundtrip    `flatview tree` of the text of `info mtree`, with and without -o -D, is that text
   teeth        a map with one recorded fact changed is found wrong, whatever the fact
-  info         `flatview info --json` is JSON and counts what the file has, whatever its names are
+  info         `flatview info --json` is JSON and counts what the file has, whatever its names are; regions are found in every
+               space where the recorded views have a range, and their host memory leads back to them
   hostile      maps that are well-formed but cannot be built end in status 2 with a cause, soon and in little memory
 """
 import json
@@ -273,6 +274,12 @@ def part_info(tap, flatview):
                  if info['regions'][what] != n]
         wrong += [] if seen == spaces else [f'ranges by space: {seen}', f'in the file: {spaces}']
         wrong += [] if (library['regions'], library['address_spaces']) == (regions['total'], len(spaces)) else [str(library)]
+        places = [(place['space'], entry['region'], place) for entry in info['places'] for place in entry['places']]
+        by_space = sorted((name, sum(space == name for space, _, _ in places)) for name in {name for name, _ in spaces})
+        total = {name: sum(n for other, n in spaces if other == name) for name, _ in spaces}
+        wrong += [] if by_space == sorted(total.items()) else [f'places by space: {by_space}', f'ranges: {total}']
+        wrong += [f'{region}: found as {place["host"]}' for _, region, place in places
+                  if place['host'] and place['host'] != {'region': region, 'offset': place['offset']}]
         tap.case(stem, wrong if status == 0 else [f'status {status}', err[-400:]])
     names = ['"', '\\', 'a b', '\xe4\xf6', '\u20ac \U0001f600']
     broken = b'\xff\xc0\x80\xed\xa0\x80\xf4\x90\x80\x80\xe2\x82'
