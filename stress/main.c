@@ -3,9 +3,11 @@
  * main.c - `flatview`: picks the subcommand, and the twin binary when faults are wanted.
  *
  * Faults exist only in flatview-sabotaged, built from the same sources, so that no fault can be switched on in the
- * code that is measured and shipped. The user never sees the difference: --sabotage re-executes the twin.
+ * code that is measured and shipped. The user never sees the difference: --sabotage re-executes the twin. So does
+ * --accel unicorn: flatview-unicorn is this command with Unicorn, which is under the GPL, and with which it is not shipped.
  */
 #include "commands.h"
+#include "storm_accel.h"
 
 #include <flatview/version.h>
 
@@ -71,28 +73,33 @@ static int version_main(int argc, char **argv)
 }
 
 #ifndef FLATVIEW_SABOTAGE
-static int wants_sabotage(int argc, char **argv)
+/* The value of an option: "" if it has none, NULL if it is not there. */
+static const char *find_option(int argc, char **argv, const char *option)
 {
+    size_t len = strlen(option);
+
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--sabotage") == 0 || strncmp(argv[i], "--sabotage=", strlen("--sabotage=")) == 0) {
-            return 1;
+        if (strcmp(argv[i], option) == 0) {
+            return i + 1 < argc ? argv[i + 1] : "";
+        }
+        if (strncmp(argv[i], option, len) == 0 && argv[i][len] == '=') {
+            return argv[i] + len + 1;
         }
     }
-    return 0;
+    return NULL;
 }
 
 /* Returns only on failure: the twin stands beside this binary, or nowhere. */
-static int become_sabotaged(char **argv)
+static int become(const char *suffix, char **argv)
 {
-    static const char suffix[] = "-sabotaged";
-    char path[PATH_MAX + sizeof(suffix)];
+    char path[PATH_MAX + 32];
     ssize_t len = readlink("/proc/self/exe", path, PATH_MAX);
 
     if (len < 0) {
         fprintf(stderr, "flatview: /proc/self/exe: %s\n", strerror(errno));
         return EXIT_UNUSABLE;
     }
-    memcpy(path + len, suffix, sizeof(suffix));
+    memcpy(path + len, suffix, strlen(suffix) + 1);
     execv(path, argv);
     fprintf(stderr, "flatview: %s: %s\n", path, strerror(errno));
     return EXIT_UNUSABLE;
@@ -115,8 +122,13 @@ int main(int argc, char **argv)
     const char *name = argc > 1 ? argv[1] : "help";
 
 #ifndef FLATVIEW_SABOTAGE
-    if (wants_sabotage(argc, argv)) {
-        return become_sabotaged(argv);
+    const char *accel = find_option(argc, argv, "--accel");
+
+    if (accel && strcmp(accel, "unicorn") == 0 && !accel_find(accel)) {
+        return become("-unicorn", argv);
+    }
+    if (find_option(argc, argv, "--sabotage")) {
+        return become("-sabotaged", argv);
     }
 #endif
     if (strcmp(name, "--version") == 0 || strcmp(name, "--help") == 0) {

@@ -71,7 +71,7 @@ const char storm_options[] =
     "  --writers N       threads that change the map; 2\n"
     "  --seed N          of the decisions, not of the schedule; 1\n"
     "  --planes[=NAME]   storm what is beside the map, too: dirty log, ioeventfds...; or of that only the part NAME\n"
-    "  --accel NAME      an accelerator mirrors the map, and its guest makes accesses: kvm\n"
+    "  --accel NAME      an accelerator mirrors the map, and its guest makes accesses: kvm, unicorn\n"
     "  --json            the result as one JSON object\n"
     "  --quiet           the last line only\n"
     "  --sabotage NAME   break a rule of the library on purpose: must end with status 1; `list` prints the names\n";

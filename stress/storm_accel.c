@@ -26,6 +26,7 @@ static const StormAccel *const accels[] = {
 #ifdef FLATVIEW_STORM_KVM
     &storm_kvm,
 #endif
+    &storm_unicorn, /* the last one: where it is not linked its address is NULL */
     NULL,
 };
 
@@ -113,7 +114,8 @@ static bool same_memory(const AccelPiece *piece, const MemoryRegionSection *s, h
 {
     bool readonly = false;
 
-    return s->host && self.accel->wants(s, &readonly) && readonly == piece->readonly &&
+    return s->host && self.accel->wants(s, &readonly) &&
+           (readonly == piece->readonly || (self.accel->lazy && piece->readonly)) &&
            (uint8_t *)s->host + (at - s->offset_within_address_space) == piece->host + (at - piece->first);
 }
 

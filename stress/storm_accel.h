@@ -6,6 +6,7 @@
  *   storm_accel.c        the space that is mirrored, the listener that checks, the comparison
  *   storm_accel_guest.c  x86 code for guests that carry out one access at a time
  *   storm_accel_kvm.c    KVM
+ *   storm_accel_unicorn.c    Unicorn, in an executable of its own
  *
  * To add one: fill in a StormAccel and put it in storm_accels[].
  */
@@ -43,10 +44,11 @@ struct StormAccel {
     bool (*table)(unsigned i, AccelPieces *ret_pieces);
     /* Is this memory to be mapped, and how? Of memory that is the guest's: section->host is not NULL. */
     bool (*wants)(const MemoryRegionSection *section, bool *ret_readonly);
-    bool lazy; /* it maps what is used: what is missing is no fault */
+    bool lazy; /* what is missing, or not to be written, is no fault: it is not there yet */
 };
 
 extern const StormAccel storm_kvm;
+extern const StormAccel storm_unicorn __attribute__((weak)); /* there, or not, by what is linked */
 
 const StormAccel *accel_find(const char *name); /* NULL: there is none here */
 const char *accel_names(void);

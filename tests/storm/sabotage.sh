@@ -1,11 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# sabotage.sh FLATVIEW SECONDS - each fault that `flatview storm` can be given must be found within that time, as TAP:
-# exit status 1, neither 0 (missed) nor 2 (it did not run). ThreadSanitizer finds some itself and says so with 66.
+# sabotage.sh FLATVIEW SECONDS [ACCELERATOR] - each fault that `flatview storm` can be given (those of accelerators, if one is
+# named) must be found within that time, as TAP: exit status 1, neither 0 (missed) nor 2 (it did not run). ThreadSanitizer
+# finds some itself and says so with 66.
 set -uo pipefail
 
 flatview=$1 seconds=$2
-mapfile -t faults < <("$flatview" storm --sabotage list)
+accel=(${3:+--accel "$3"})
+mapfile -t faults < <("$flatview" storm "${accel[@]}" --sabotage list | grep "^${3:+accel-}")
 if ((${#faults[@]} == 0)); then
     echo "Bail out! storm --sabotage list prints nothing"
     exit 1
@@ -15,7 +17,7 @@ failed=0 n=0
 run() { # status allowed, name, fault
     local status=0 output
 
-    output=$("$flatview" storm --quiet --seconds "$seconds" --sabotage "$3" 2>&1) || status=$?
+    output=$("$flatview" storm "${accel[@]}" --quiet --seconds "$seconds" --sabotage "$3" 2>&1) || status=$?
     n=$((n + 1))
     if [[ $status =~ ^($1)$ ]]; then
         echo "ok $n - $2"

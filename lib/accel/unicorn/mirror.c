@@ -9,6 +9,8 @@
  */
 #include "accel/unicorn/unicorn.h"
 
+#include "accel/sabotage.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -104,8 +106,21 @@ static void retry(FlatviewUnicorn *mirror)
 static void remove_slot(FlatviewUnicorn *mirror, Slot *slot)
 {
     hold(mirror);
-    for_each_engine(mirror, pieces_unmap_slot, slot);
+    if (!accel_sabotage_now(ACCEL_SABOTAGE_DROP_DEL)) {
+        for_each_engine(mirror, pieces_unmap_slot, slot);
+    }
     slots_erase(&mirror->table, slot);
+}
+
+static void carry_out_additions(FlatviewUnicorn *mirror)
+{
+    size_t i;
+
+    for (i = 0; i < mirror->plan.n_add && !mirror->added; i++) {
+        hold(mirror);
+        for_each_engine(mirror, pieces_map_slot, slots_insert(&mirror->table, &mirror->plan.add[i]));
+    }
+    mirror->added = true;
 }
 
 static void mirror_span_del(MemoryListener *listener, const MemorySpan *span)
@@ -123,6 +138,9 @@ static void mirror_span_del(MemoryListener *listener, const MemorySpan *span)
             remove_slot(mirror, slots_find(&mirror->table, mirror->plan.remove[i].first));
         }
         mirror->removed = true;
+        if (accel_sabotage_now(ACCEL_SABOTAGE_EARLY_ADD)) {
+            carry_out_additions(mirror);
+        }
     }
     pthread_mutex_unlock(&mirror->lock);
 }
@@ -130,15 +148,10 @@ static void mirror_span_del(MemoryListener *listener, const MemorySpan *span)
 static void mirror_span_add(MemoryListener *listener, const MemorySpan *span)
 {
     FlatviewUnicorn *mirror = listener_mirror(listener);
-    size_t i;
 
     (void)span;
     pthread_mutex_lock(&mirror->lock);
-    for (i = 0; i < mirror->plan.n_add && !mirror->added; i++) {
-        hold(mirror);
-        for_each_engine(mirror, pieces_map_slot, slots_insert(&mirror->table, &mirror->plan.add[i]));
-    }
-    mirror->added = true;
+    carry_out_additions(mirror);
     pthread_mutex_unlock(&mirror->lock);
 }
 
