@@ -139,15 +139,34 @@ static void sabotage_spans(ViewCell *cell)
 #endif
 
 /*
+ * Spans between which the edit shows nothing become one. What is between them is not dirty, so the tree shows nothing there
+ * either, and painting it paints nothing. A region that moves within a hole is so looked for once, as is a run of new ones.
+ */
+static size_t join_spans(ViewEdit *edit, AddrRange *spans, size_t n_spans)
+{
+    size_t i, n = 0;
+
+    for (i = 1; i < n_spans; i++) {
+        if (view_edit_is_hole(edit, (AddrRange){spans[n].last + 1, spans[i].first - 1})) {
+            spans[n].last = spans[i].last;
+        } else {
+            spans[++n] = spans[i];
+        }
+    }
+    return n + 1;
+}
+
+/*
  * First everything is taken away, then everything painted. A region that moves takes its old place's room for its new one, where
  * the two meet in one leaf; span by span, a full leaf would be split by one that moves down, for the instant of having it
  * twice.
  */
-static int render_spans(ViewEdit *edit, MemoryRegion *root, const AddrRange *spans, size_t n_spans)
+static int render_spans(ViewEdit *edit, MemoryRegion *root, AddrRange *spans, size_t n_spans)
 {
     size_t i;
     int err = 0;
 
+    n_spans = n_spans > 1 ? join_spans(edit, spans, n_spans) : n_spans;
     for (i = 0; i < n_spans && err == 0; i++) {
         err = view_edit_clear(edit, spans[i]);
     }
@@ -159,7 +178,7 @@ static int render_spans(ViewEdit *edit, MemoryRegion *root, const AddrRange *spa
 
 static int render_cell(ViewCell *cell)
 {
-    static const AddrRange all = {0, UINT64_MAX};
+    AddrRange all = ADDR_RANGE_ALL;
     const FlatView *base = cell->current;
     int err;
 

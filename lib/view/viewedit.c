@@ -195,6 +195,24 @@ int view_edit_clear(ViewEdit *edit, AddrRange span)
     return 0;
 }
 
+bool view_edit_is_hole(ViewEdit *edit, AddrRange span)
+{
+    const FlatRange *next;
+    const ViewNode *leaf;
+    unsigned i;
+    hwaddr hi;
+
+    if (!edit->root) {
+        return true;
+    }
+    path_seek(edit, span.first);
+    leaf = edit->path.node[0];
+    hi = edit->path.hi[0];
+    i = leaf_lower(leaf, span.first);
+    next = i < leaf->n ? &view_leaf_ranges(leaf)[i] : span.last > hi ? view_lower(edit->root, hi + 1) : NULL;
+    return !next || next->first > span.last;
+}
+
 /* ---- painting ---- */
 
 /* A range of the leaf now ends at last, which another leaf owned: move the division between the two up to it. It

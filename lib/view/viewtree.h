@@ -229,6 +229,8 @@ int view_edit_clear(ViewEdit *edit, AddrRange span);
 /* Paint r where nothing is yet: pieces go into the holes of [r->first, r->last], joining their neighbours where
    flat_range_joins(). 0, -ENOMEM, -E2BIG beyond MEMORY_VIEW_MAX_RANGES; on error the edit must be aborted. */
 int view_edit_fill(ViewEdit *edit, const FlatRange *r);
+/* Does nothing lie in span? Leads the path to where it begins. */
+bool view_edit_is_hole(ViewEdit *edit, AddrRange span);
 /* Free what the edit made; forget what it replaced. The base is as before. */
 void view_edit_abort(ViewEdit *edit);
 /* Retire the replaced nodes with this death, after the new root was published. */

@@ -44,6 +44,11 @@ class Model
         return i + 1 < edge.size() ? edge[i + 1] - 1 : UINT64_MAX;
     }
 
+    bool is_hole(size_t from, size_t to) const
+    {
+        return std::none_of(cell.begin() + from, cell.begin() + to + 1, [](const Cell &c) { return c.painted; });
+    }
+
     void clear(size_t from, size_t to)
     {
         for (size_t i = from; i <= to; i++) {
@@ -155,6 +160,8 @@ void run(const Plan &plan, unsigned check_every = 1)
         vt_begin(line, history.size() - 1);
         for (unsigned k = 0; k < changes; k++) {
             size_t from = random() % n, to = std::min<size_t>(n - 1, from + random() % plan.span);
+            size_t hole = random() % n, hole_to = std::min<size_t>(n - 1, hole + random() % plan.span);
+            ASSERT_EQ(vt_is_hole(line, plan.edges[hole], model.last_of(hole_to)), model.is_hole(hole, hole_to));
             if (random() % 32 == 0) {
                 from = 0;
             }

@@ -112,6 +112,11 @@ int vt_clear(VtLine *line, uint64_t first, uint64_t last)
     return view_edit_clear(&line->edit, (AddrRange){first, last});
 }
 
+bool vt_is_hole(VtLine *line, uint64_t first, uint64_t last)
+{
+    return view_edit_is_hole(&line->edit, (AddrRange){first, last});
+}
+
 int vt_fill(VtLine *line, const VtRange *r)
 {
     FlatRange f = to_flat(line, r);
