@@ -43,9 +43,17 @@ static void apply_unlink(MemoryRegion *child, bool mark)
 
 static void apply_addr(MemoryRegion *mr, hwaddr addr, bool mark)
 {
-    mark_whole(mr, mark);
-    region_move(mr, addr);
-    mark_whole(mr, mark);
+    hwaddr from = mr->addr;
+
+    if (mark && mr->parent && !mr->aliases && !mr->cell && !mr->rooted) {
+        region_move(mr, addr);
+        dirty_mark_move(mr, from);
+        dirty_resolve(mr); /* once: whose chain asks where mr stands does not depend on that */
+    } else {
+        mark_whole(mr, mark);
+        region_move(mr, addr);
+        mark_whole(mr, mark);
+    }
 }
 
 static void apply_size(MemoryRegion *mr, uint64_t size, bool mark)

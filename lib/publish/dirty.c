@@ -8,7 +8,7 @@
  * Established by: dirty_mark() around each change. Relied on by: staging, which renders spans and nothing else.
  *
  * The walk goes through the tree as it is at the call. A change that hides is marked before, one that shows is marked
- * after; one that moves, both times. Since substitution of roots (render_root()) never shifts an address, a window seen
+ * after; one that moves, both times, or at once for both places where nothing above depends on which it is. Since substitution of roots (render_root()) never shifts an address, a window seen
  * at a cell's root is the window of its view.
  */
 #include "publish/dirty.h"
@@ -166,14 +166,9 @@ MemoryRegion *dirty_loud_aliases(MemoryRegion *root)
     return loud;
 }
 
-/* window of mr, which is the root of something, may have changed. */
-static void mark_at_root(MemoryRegion *mr, AddrRange window)
+/* A window of mr may have changed. absolute: the window and mr's own offset, at which a root is painted. */
+static inline void mark_at_root(const MemoryRegion *mr, AddrRange absolute)
 {
-    AddrRange absolute;
-
-    if (!range_shift_up(window, mr->addr, &absolute)) { /* a root is painted at its own offset */
-        return;
-    }
     if (mr->cell) {
         dirty_cell(mr->cell, absolute);
     }
@@ -188,7 +183,7 @@ static bool mark_visit(MemoryRegion *mr, AddrRange window, MemoryRegion **aliase
     if (mr->cell && mr->aliases) {
         *aliases = dirty_loud_aliases(mr);
     }
-    if (mr->cell || mr->rooted) {
+    if (range_shift_up(window, mr->addr, &window)) {
         mark_at_root(mr, window);
     }
     return true;
@@ -200,7 +195,7 @@ static bool is_aliased(MemoryRegion *mr, AddrRange window)
 {
     const MemoryRegion *alias = mr->cell && mr->aliases ? dirty_loud_aliases(mr) : mr->aliases;
 
-    while (alias && !region_alias_shows(alias, window)) {
+    while (alias && !(region_alias_shows(alias, window) && alias->enabled)) {
         alias = alias->alias_next;
     }
     return alias;
@@ -221,12 +216,10 @@ static MemoryRegion *mark_straight(MemoryRegion *mr, AddrRange *window)
         if (mr->aliases && is_aliased(mr, *window)) {
             return mr;
         }
-        if (mr->cell || mr->rooted) {
-            mark_at_root(mr, *window);
-        }
         if (!range_shift_up(*window, mr->addr, window)) {
             return NULL;
         }
+        mark_at_root(mr, *window);
     }
     return NULL;
 }
@@ -248,6 +241,91 @@ void dirty_mark(MemoryRegion *mr, AddrRange window)
             dirty_cell(cell, ADDR_RANGE_ALL);
         }
     }
+}
+
+/* Both windows of a region, followed upward together. budget: for regions, on all ways. */
+typedef struct Pair {
+    AddrRange a, b;
+} Pair;
+
+#define PAIR_DEPTH 4
+#define PAIR_BUDGET 64
+
+static bool mark_pair(MemoryRegion *mr, Pair at, unsigned depth, unsigned *budget);
+
+static bool alias_window(const MemoryRegion *alias, AddrRange window, AddrRange *ret)
+{
+    AddrRange own, shown;
+
+    return region_extent(alias, &own) && range_shift_up(own, alias->alias_offset, &shown) &&
+           range_intersect(window, shown, &shown) && range_shift_down(shown, alias->alias_offset, ret);
+}
+
+static bool mark_pair_aliases(MemoryRegion *mr, Pair at, unsigned depth, unsigned *budget)
+{
+    MemoryRegion *alias = mr->cell ? dirty_loud_aliases(mr) : mr->aliases;
+
+    for (; alias; alias = alias->alias_next) {
+        bool in_a = region_alias_shows(alias, at.a), in_b = region_alias_shows(alias, at.b);
+        Pair seen;
+
+        if ((!in_a && !in_b) || !alias->enabled) {
+            continue;
+        }
+        if (!in_a || !in_b || !alias_window(alias, at.a, &seen.a) || !alias_window(alias, at.b, &seen.b) ||
+            depth == PAIR_DEPTH || !mark_pair(alias, seen, depth + 1, budget)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* False where the two part, or there are many ways: what is above is then not all marked. */
+static bool mark_pair(MemoryRegion *mr, Pair at, unsigned depth, unsigned *budget)
+{
+    AddrRange own;
+
+    for (; mr; mr = mr->parent) {
+        if (!mr->enabled || !region_extent(mr, &own)) {
+            return true;
+        }
+        if (!*budget || !range_intersect(at.a, own, &at.a) || !range_intersect(at.b, own, &at.b)) {
+            return false;
+        }
+        --*budget;
+        if (mr->aliases && !mark_pair_aliases(mr, at, depth, budget)) {
+            return false;
+        }
+        if (!range_shift_up(at.a, mr->addr, &at.a) || !range_shift_up(at.b, mr->addr, &at.b)) {
+            return false;
+        }
+        mark_at_root(mr, at.a);
+        mark_at_root(mr, at.b);
+    }
+    return true;
+}
+
+/*
+ * A region that is seen through its parent alone, as most are, takes all ways up from there with its old place and with its
+ * new one: one walk will do. Where that fails, what it has marked is marked once more.
+ */
+void dirty_mark_move(MemoryRegion *mr, hwaddr from)
+{
+    unsigned budget = PAIR_BUDGET;
+    AddrRange own;
+    Pair at;
+
+    if (!mr->enabled || !region_extent(mr, &own)) {
+        return;
+    }
+    if (range_shift_up(own, from, &at.a) && range_shift_up(own, mr->addr, &at.b) &&
+        mark_pair(mr->parent, at, 0, &budget)) {
+        return;
+    }
+    if (range_shift_up(own, from, &at.a)) {
+        dirty_mark(mr->parent, at.a);
+    }
+    dirty_mark(mr, own);
 }
 
 static void renew_cell(ViewCell *cell)

@@ -11,6 +11,9 @@
    To be called before a change that can hide something and after one that can show something. Cannot fail. */
 void dirty_mark(MemoryRegion *mr, AddrRange window);
 void dirty_mark_whole(MemoryRegion *mr);
+/* The same for both places of mr, which stood at from in its parent and now stands elsewhere. It is the target of no alias
+   and the root of nothing. */
+void dirty_mark_move(MemoryRegion *mr, hwaddr from);
 
 /* What threads remember of mr must not be used after this commit: every cell that shows it gets a new generation. */
 void dirty_renew(MemoryRegion *mr);

@@ -44,7 +44,7 @@ static bool way_up(Branch *from, MemoryRegion **ret_mr, AddrRange *ret_window, u
         mr = from->alias;
         from->alias = mr->alias_next;
         --*budget;
-        if (region_alias_shows(mr, from->window) && region_extent(mr, &own) &&
+        if (region_alias_shows(mr, from->window) && mr->enabled && region_extent(mr, &own) &&
             range_shift_up(own, mr->alias_offset, &shown) && range_intersect(from->window, shown, &shown) &&
             range_shift_down(shown, mr->alias_offset, ret_window)) {
             *ret_mr = mr;

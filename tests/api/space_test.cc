@@ -114,6 +114,65 @@ TEST_F(Space, ABusThatComesToBeSeenElsewhereShowsLaterChangesThere)
     ASSERT_EQ(1, extra.released);
 }
 
+// Both places of a region that moves are followed upward together, until a bus or an alias shows only one of them.
+TEST_F(Space, AMoveIsSeenWhereverOneOfItsTwoPlacesIs)
+{
+    MemoryRegion bus, top, near, far;
+    AddressSpace peeking = {};
+    Device moving, beside;
+    device_init(&moving, "m", 0x100);
+    device_init(&beside, "z", 0x100);
+    ASSERT_EQ(0, memory_region_init(&bus, "bus", 0x10000));
+    ASSERT_EQ(0, memory_region_init(&top, "top", UINT64_MAX));
+    ASSERT_EQ(0, memory_region_init_alias(&near, "near", &root, 0x100000, 0x5000));
+    ASSERT_EQ(0, memory_region_init_alias(&far, "far", &bus, 0x8000, 0x8000));
+    ASSERT_EQ(0, memory_region_add_subregion(&bus, 0x1000, &moving.mr));
+    ASSERT_EQ(0, memory_region_add_subregion(&root, 0x100000, &bus));
+    ASSERT_EQ(0, memory_region_add_subregion(&top, 0x10000, &near));
+    ASSERT_EQ(0, memory_region_add_subregion(&top, 0x20000, &far));
+    ASSERT_EQ(0, memory_region_add_subregion(&top, 0x90000, &beside.mr));
+    ASSERT_EQ(0, address_space_init(&peeking, &top, "peeking"));
+
+    const std::string still = "1000-10ff a@0 2000-20ff b@0 3000-30ff c@0", z = "90000-900ff z@0";
+    struct {
+        hwaddr to;
+        std::string seen, peeked;
+    } moves[] = {
+        {0x1800, " 101800-1018ff m@0", "11800-118ff m@0 "}, /* both by one alias */
+        {0x9000, " 109000-1090ff m@0", "21000-210ff m@0 "}, /* each by another */
+        {0x6000, " 106000-1060ff m@0", ""},                 /* only the old place */
+        {0x4f80, " 104f80-10507f m@0", "14f80-14fff m@0 "}, /* half of the new one */
+        {0xff80, " 10ff80-10ffff m@0", "27f80-27fff m@0 "}, /* the bus clips it */
+        {0x20000, "", ""},                                  /* beyond the bus */
+        {UINT64_MAX - 0x7f, "", ""},
+        {0x7f80, " 107f80-10807f m@0", "20000-2007f m@80 "},
+        {0x1000, " 101000-1010ff m@0", "11000-110ff m@0 "},
+    };
+    for (const auto &move : moves) {
+        ASSERT_EQ(0, memory_region_set_address(&moving.mr, move.to));
+        EXPECT_EQ(still + move.seen, text_of(&as)) << std::hex << move.to;
+        EXPECT_EQ(move.peeked + z, text_of(&peeking)) << std::hex << move.to;
+    }
+    ASSERT_EQ(0, memory_region_set_enabled(&near, false));
+    ASSERT_EQ(0, memory_region_set_address(&moving.mr, 0x1400));
+    EXPECT_EQ(z, text_of(&peeking));
+    ASSERT_EQ(0, memory_region_set_enabled(&near, true));
+    EXPECT_EQ("11400-114ff m@0 " + z, text_of(&peeking));
+
+    ASSERT_EQ(0, address_space_destroy(&peeking, nullptr));
+    ASSERT_EQ(0, memory_region_del_subregion(&root, &bus));
+    ASSERT_EQ(0, memory_region_del_subregion(&bus, &moving.mr));
+    for (MemoryRegion *mr : {&near, &far, &beside.mr}) {
+        ASSERT_EQ(0, memory_region_del_subregion(&top, mr));
+    }
+    for (MemoryRegion *mr : {&near, &far, &beside.mr, &moving.mr, &bus, &top}) {
+        ASSERT_EQ(0, memory_region_destroy(mr));
+    }
+    for (MemoryRegion *mr : {&near, &far, &beside.mr, &moving.mr, &bus, &top}) {
+        ASSERT_EQ(0, memory_region_quiesce(mr));
+    }
+}
+
 TEST_F(Space, ASecondChildBesideAnOnlyOneKeepsTheView)
 {
     MemoryRegion top;
