@@ -8,8 +8,8 @@
  * Established by: dirty_mark() around each change. Relied on by: staging, which renders spans and nothing else.
  *
  * The walk goes through the tree as it is at the call. A change that hides is marked before, one that shows is marked
- * after; one that moves, both times, or at once for both places where nothing above depends on which it is. Since substitution of roots (render_root()) never shifts an address, a window seen
- * at a cell's root is the window of its view.
+ * after; one that moves, both times, or at once for both places where nothing above depends on which it is. Since
+ * substitution of roots (render_root()) never shifts an address, a window seen at a cell's root is the window of its view.
  */
 #include "publish/dirty.h"
 

@@ -167,6 +167,11 @@ static int render_spans(ViewEdit *edit, MemoryRegion *root, AddrRange *spans, si
     int err = 0;
 
     n_spans = n_spans > 1 ? join_spans(edit, spans, n_spans) : n_spans;
+    if (n_spans == 1) {
+        view_edit_clear_later(edit, spans[0]);
+        err = render_span(edit, root, spans[0]);
+        return err < 0 ? err : view_edit_settle(edit);
+    }
     for (i = 0; i < n_spans && err == 0; i++) {
         err = view_edit_clear(edit, spans[i]);
     }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * viewedit.c - the next version of a tree: ranges taken away, ranges painted into what is empty.
+ * viewedit.c - the next version of a tree: ranges painted into what is empty.
  *
  * Invariant: between two calls the edited tree satisfies all that viewtree.h says of a published one, and n_ranges counts
  * it. After a call that failed it is still well formed, but what it shows is unspecified: it can only be aborted. The base
  * never changes.
- * Established by: viewpath.c for the shape; here for order, maximality (every range that is added looks at both its
- *                 neighbours, across leaves too) and separators.
+ * Established by: viewpath.c for the shape; here and in viewclear.c for order, maximality (every range that is added looks
+ *                 at both its neighbours, across leaves too) and separators.
  * Relied on by:   the commit, under the topology lock; everything here runs under it.
  *
  * Cost: each node on the way is copied at most once per edit, and changed in place from then on. Nothing is copied until
@@ -29,10 +29,11 @@ void view_edit_begin(ViewEdit *edit, const ViewNode *base, size_t n_ranges, uint
     edit->work = 0;
     edit->run_first = UINT64_MAX;
     edit->run_last = 0;
+    edit->owes_clear = false;
     path_forget(edit);
 }
 
-static int add_range(ViewEdit *edit, unsigned i, const FlatRange *r)
+int edit_add_range(ViewEdit *edit, unsigned i, const FlatRange *r)
 {
     int err;
 
@@ -46,171 +47,6 @@ static int add_range(ViewEdit *edit, unsigned i, const FlatRange *r)
         edit->run_last = r->last;
     }
     return err;
-}
-
-/* ---- taking away ---- */
-
-/* Remove node[level] and the count - 1 nodes after it from their parent. */
-static int clear_nodes(ViewEdit *edit, int level, unsigned count)
-{
-    ViewPath *path = &edit->path;
-    ViewNode *parent;
-    unsigned slot, i;
-
-    /* no node is left without entries */
-    while (level < path->top && path->node[level + 1]->n == count) {
-        level++;
-        count = 1;
-    }
-    if (level == path->top) {
-        node_drop_subtree(edit, edit->root);
-        edit->root = NULL;
-        edit->n_ranges = 0;
-        path_forget(edit);
-        return 0;
-    }
-    if (path_own(edit, level + 1) < 0) {
-        return -ENOMEM;
-    }
-    parent = path->node[level + 1];
-    slot = path->slot[level + 1];
-    for (i = 0; i < count; i++) {
-        edit->n_ranges -= node_drop_subtree(edit, view_inner_children(parent)[slot + i]);
-    }
-    node_take(parent, slot, count);
-    return path_refill(edit, level + 1);
-}
-
-/* The leaf of the path lies in span with all it owns: find the largest subtree around it of which that is true, and as many
-   of those that follow it. Sets *ret_hi to the last address that they own. */
-static int clear_whole(ViewEdit *edit, AddrRange span, hwaddr *ret_hi)
-{
-    const ViewPath *path = &edit->path;
-    int level = 0;
-    unsigned count = 1;
-
-    while (level < path->top && path->lo[level + 1] >= span.first && path->hi[level + 1] <= span.last) {
-        level++;
-    }
-    *ret_hi = path->hi[level];
-    if (level < path->top) {
-        const ViewNode *parent = path->node[level + 1];
-        unsigned slot = path->slot[level + 1];
-
-        while (slot + count < parent->n) {
-            hwaddr hi = slot + count + 1 < parent->n ? view_node_keys(parent)[slot + count + 1] : path->hi[level + 1];
-
-            if (hi > span.last) {
-                break;
-            }
-            *ret_hi = hi;
-            count++;
-        }
-    }
-    return clear_nodes(edit, level, count);
-}
-
-/* Range i of the leaf is the first that reaches into span. */
-static int clear_in_leaf(ViewEdit *edit, unsigned i, AddrRange span)
-{
-    ViewPath *path = &edit->path;
-    FlatRange *ranges = view_leaf_ranges(path->node[0]);
-    unsigned n = path->node[0]->n, end = i, from, count;
-    bool head, tail; /* something is left of the first, of the last */
-    FlatRange rest;
-
-    while (end < n && ranges[end].first <= span.last) {
-        end++;
-    }
-    for (from = i; from < end; from++) {
-        ranges[from].mr->last_gen = edit->gen;
-    }
-    head = ranges[i].first < span.first;
-    tail = ranges[end - 1].last > span.last;
-    from = i + head;
-    count = end - i >= (unsigned)head + tail ? end - i - head - tail : 0;
-    if (count == n) {
-        return clear_nodes(edit, 0, 1);
-    }
-    if (tail) {
-        rest = flat_range_cut(&ranges[end - 1], span.last + 1, ranges[end - 1].last);
-    }
-    if (path_own(edit, 0) < 0) {
-        return -ENOMEM;
-    }
-    ranges = view_leaf_ranges(path->node[0]);
-    if (head) {
-        ranges[i].last = span.first - 1;
-    }
-    if (tail) {
-        if (head && end - i == 1) {
-            return add_range(edit, end, &rest);
-        }
-        ranges[end - 1] = rest;
-        if (end - 1 > 0) {
-            view_node_keys(path->node[0])[end - 1] = span.last;
-        }
-    }
-    if (!count) {
-        return 0;
-    }
-    node_take(path->node[0], from, count);
-    edit->n_ranges -= count;
-    return path_refill(edit, 0);
-}
-
-int view_edit_clear(ViewEdit *edit, AddrRange span)
-{
-    hwaddr at = span.first;
-
-    edit->steps++;
-    while (edit->root) {
-        ViewNode *leaf;
-        unsigned i;
-        hwaddr hi;
-        int err;
-
-        path_seek(edit, at);
-        leaf = edit->path.node[0];
-        hi = edit->path.hi[0];
-        i = leaf_lower(leaf, at);
-        if (i < leaf->n) {
-            if (view_leaf_ranges(leaf)[i].first > span.last) {
-                return 0;
-            }
-            if (edit->path.lo[0] >= span.first && hi <= span.last) {
-                err = clear_whole(edit, span, &hi);
-            } else {
-                err = clear_in_leaf(edit, i, span);
-            }
-            if (err) {
-                return err;
-            }
-        }
-        if (hi >= span.last) {
-            return 0;
-        }
-        at = hi + 1;
-    }
-    return 0;
-}
-
-bool view_edit_is_hole(ViewEdit *edit, AddrRange span)
-{
-    const FlatRange *next;
-    const ViewNode *leaf;
-    unsigned i;
-    hwaddr hi;
-
-    if (!edit->root) {
-        return true;
-    }
-    path_seek(edit, span.first);
-    leaf = edit->path.node[0];
-    hi = edit->path.hi[0];
-    i = leaf_lower(leaf, span.first);
-    next = i < leaf->n ? &view_leaf_ranges(leaf)[i] : span.last > hi ? view_lower(edit->root, hi + 1) : NULL;
-    return !next || next->first > span.last;
 }
 
 /* ---- painting ---- */
@@ -274,7 +110,7 @@ static int fill_hole(ViewEdit *edit, unsigned i, const FlatRange *piece, const F
         }
         return 0;
     }
-    return add_range(edit, i, piece);
+    return edit_add_range(edit, i, piece);
 }
 
 static int fill_empty_tree(ViewEdit *edit, const FlatRange *r)
@@ -284,13 +120,95 @@ static int fill_empty_tree(ViewEdit *edit, const FlatRange *r)
         return -ENOMEM;
     }
     path_seek(edit, r->first);
-    return add_range(edit, 0, r);
+    return edit_add_range(edit, 0, r);
+}
+
+void view_edit_clear_later(ViewEdit *edit, AddrRange span)
+{
+    edit->owes_clear = true;
+    edit->owed = span;
+}
+
+int view_edit_settle(ViewEdit *edit)
+{
+    if (!edit->owes_clear) {
+        return 0;
+    }
+    edit->owes_clear = false;
+    return view_edit_clear(edit, edit->owed);
+}
+
+/* Is range i of the leaf alone in what is owed, and whole, and does r, which comes there, join neither of its neighbours? */
+static bool fits_over(const ViewEdit *edit, unsigned i, const FlatRange *r)
+{
+    const ViewPath *path = &edit->path;
+    const FlatRange *ranges = view_leaf_ranges(path->node[0]), *prev = NULL, *next = NULL;
+    unsigned n = path->node[0]->n;
+    AddrRange owed = edit->owed;
+
+    if (i == n || ranges[i].first < owed.first || ranges[i].last > owed.last || owed.last > path->hi[0]) {
+        return false;
+    }
+    if (i) {
+        prev = &ranges[i - 1];
+    } else if (r->first == path->lo[0] && r->first) {
+        prev = view_find(edit->root, r->first - 1);
+    }
+    if (i + 1 < n) {
+        next = &ranges[i + 1];
+    } else if (r->last == path->hi[0] && r->last != UINT64_MAX) {
+        next = view_lower(edit->root, r->last + 1);
+    }
+    return !(prev && flat_range_joins(prev, r)) && !(next && (next->first <= owed.last || flat_range_joins(r, next)));
+}
+
+/*
+ * r is the first that is painted where something is owed to be cleared. If that is one range, r is written over it: what most
+ * changes of a machine's map come to. Returns whether it was, or failed to be; in any case nothing is owed any more.
+ */
+static bool write_over(ViewEdit *edit, const FlatRange *r, int *ret_err)
+{
+    ViewPath *path = &edit->path;
+    const ViewNode *leaf;
+    unsigned i;
+
+    edit->owes_clear = false;
+    *ret_err = 0;
+    if (!edit->root) {
+        return false;
+    }
+    path_seek(edit, edit->owed.first);
+    leaf = path->node[0];
+    i = leaf_lower(leaf, edit->owed.first);
+    if (i == leaf->n ? edit->owed.last <= path->hi[0] : view_leaf_ranges(leaf)[i].first > edit->owed.last) {
+        return false; /* nothing is there */
+    }
+    if (!fits_over(edit, i, r)) {
+        *ret_err = view_edit_clear(edit, edit->owed);
+        return *ret_err < 0;
+    }
+    edit->steps++;
+    view_leaf_ranges(leaf)[i].mr->last_gen = edit->gen;
+    *ret_err = path_own(edit, 0);
+    if (*ret_err == 0) {
+        view_leaf_ranges(path->node[0])[i] = *r;
+        if (i) {
+            view_node_keys(path->node[0])[i] = r->first - 1;
+        }
+        edit->run_first = r->first;
+        edit->run_last = r->last;
+    }
+    return true;
 }
 
 int view_edit_fill(ViewEdit *edit, const FlatRange *r)
 {
     hwaddr at = r->first;
+    int settled;
 
+    if (edit->owes_clear && write_over(edit, r, &settled)) {
+        return settled;
+    }
     edit->steps++;
     while (edit->root) {
         const FlatRange *ranges, *prev, *next;
@@ -352,6 +270,7 @@ void view_edit_abort(ViewEdit *edit)
     edit->root = NULL;
     edit->replaced = NULL;
     edit->n_ranges = 0;
+    edit->owes_clear = false;
     path_forget(edit);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * viewnode.h - nodes of a tree that is being edited, and the path to where it changes. Private to
- * viewnode.c, viewpath.c and viewedit.c.
+ * viewnode.c, viewpath.c, viewedit.c and viewclear.c.
  */
 #ifndef FLATVIEW_VIEW_VIEWNODE_H
 #define FLATVIEW_VIEW_VIEWNODE_H
@@ -96,5 +96,10 @@ int path_insert(ViewEdit *edit, unsigned i, const FlatRange *r);
 /* After entries were removed from the node at level, which with all above it is the edit's own: nodes that hold too few
    are refilled from or merged into a neighbour, a root with one child goes. 0, -ENOMEM. */
 int path_refill(ViewEdit *edit, int level);
+
+/* ---- viewedit.c ---- */
+
+/* Add r, which touches no other range, as number i of the leaf. 0, -ENOMEM, -E2BIG. */
+int edit_add_range(ViewEdit *edit, unsigned i, const FlatRange *r);
 
 #endif

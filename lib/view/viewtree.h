@@ -218,6 +218,8 @@ typedef struct ViewEdit {
     uint64_t steps;         /* fills and clears */
     uint64_t work;          /* ranges that fills went over, and what the renderer adds: for its budget */
     hwaddr run_first, run_last; /* ends of the range that was added last: where a run of insertions is */
+    bool owes_clear;            /* of owed: view_edit_clear_later() */
+    AddrRange owed;
     ViewPath path;
 } ViewEdit;
 
@@ -226,6 +228,10 @@ void view_edit_begin(ViewEdit *edit, const ViewNode *base, size_t n_ranges, uint
 /* Take away whatever lies in span; ranges that straddle its ends are cut, which can make one more. Sets last_gen of
    their regions to edit->gen. Returns as fill. */
 int view_edit_clear(ViewEdit *edit, AddrRange span);
+/* The same, put off until the next fill, or view_edit_settle() if none comes: a range that is painted in place of the only one
+   there takes its entry, and no other moves. Until then nothing else may be done with the edit but to abort it. */
+void view_edit_clear_later(ViewEdit *edit, AddrRange span);
+int view_edit_settle(ViewEdit *edit);
 /* Paint r where nothing is yet: pieces go into the holes of [r->first, r->last], joining their neighbours where
    flat_range_joins(). 0, -ENOMEM, -E2BIG beyond MEMORY_VIEW_MAX_RANGES; on error the edit must be aborted. */
 int view_edit_fill(ViewEdit *edit, const FlatRange *r);

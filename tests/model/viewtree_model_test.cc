@@ -168,7 +168,19 @@ void run(const Plan &plan, unsigned check_every = 1)
             if (random() % 32 == 0) {
                 to = n - 1;
             }
-            if (random() % 8 < plan.clears) {
+            if (random() % 4 == 0) {
+                /* Cleared, and part of it painted: a few ranges, one, or none. */
+                vt_clear_later(line, plan.edges[from], model.last_of(to));
+                model.clear(from, to);
+                for (unsigned paints = random() % 4; paints; paints--) {
+                    size_t part = from + random() % (to - from + 1), part_to = part + random() % (to - part + 1);
+                    VtRange r = {plan.edges[part], model.last_of(part_to), random() % 4 ? plan.edges[part] : random() % 1024,
+                                 uint32_t(random() % plan.regions * plan.region_step), uint32_t(random() % 8 == 0)};
+                    ASSERT_EQ(vt_fill(line, &r), 0);
+                    model.fill(part, part_to, r);
+                }
+                ASSERT_EQ(vt_settle(line), 0);
+            } else if (random() % 8 < plan.clears) {
                 ASSERT_EQ(vt_clear(line, plan.edges[from], model.last_of(to)), 0);
                 model.clear(from, to);
             } else {

@@ -112,6 +112,16 @@ int vt_clear(VtLine *line, uint64_t first, uint64_t last)
     return view_edit_clear(&line->edit, (AddrRange){first, last});
 }
 
+void vt_clear_later(VtLine *line, uint64_t first, uint64_t last)
+{
+    view_edit_clear_later(&line->edit, (AddrRange){first, last});
+}
+
+int vt_settle(VtLine *line)
+{
+    return view_edit_settle(&line->edit);
+}
+
 bool vt_is_hole(VtLine *line, uint64_t first, uint64_t last)
 {
     return view_edit_is_hole(&line->edit, (AddrRange){first, last});

@@ -34,6 +34,9 @@ int64_t vt_free(VtLine *line);
 void vt_begin(VtLine *line, unsigned base);
 int vt_clear(VtLine *line, uint64_t first, uint64_t last);
 int vt_fill(VtLine *line, const VtRange *r);
+/* Clear later: what vt_fill() does next, or vt_settle(). */
+void vt_clear_later(VtLine *line, uint64_t first, uint64_t last);
+int vt_settle(VtLine *line);
 bool vt_is_hole(VtLine *line, uint64_t first, uint64_t last); /* of the open edit */
 void vt_abort(VtLine *line);
 unsigned vt_commit(VtLine *line); /* the number of the new version */

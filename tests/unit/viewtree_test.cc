@@ -263,6 +263,37 @@ TEST_F(Viewtree, ANodeIsCopiedOncePerEdit)
     EXPECT_TRUE(vt_lifetimes_hold(line, v - 1) && vt_lifetimes_hold(line, v));
 }
 
+TEST_F(Viewtree, WhatIsPaintedInPlaceOfOneRangeTakesItsEntry)
+{
+    unsigned v = load(ascending(5000));
+    size_t bytes = vt_bytes(line, v);
+    for (uint64_t i : {0, 1, 15, 16, 2500, 4999}) {
+        begin(v);
+        vt_clear_later(line, i * 16, i * 16 + 15);
+        fill(range(i * 16 + 4, i * 16 + 13, 3, 77));
+        ASSERT_EQ(vt_settle(line), 0);
+        vt_check_open(line);
+        EXPECT_EQ(vt_replaced(line), vt_height(line, v)) << i;
+        std::vector<VtRange> expected = walk(line, v);
+        expected[i] = range(i * 16 + 4, i * 16 + 13, 3, 77);
+        v = commit();
+        EXPECT_EQ(text(walk(line, v)), text(expected)) << i;
+        EXPECT_EQ(vt_bytes(line, v), bytes);
+        EXPECT_EQ(vt_region_last_gen(line, 0), 1u + v) << "who makes way is told";
+    }
+}
+
+TEST_F(Viewtree, WhatIsOwedIsClearedEvenIfNothingIsPaintedThere)
+{
+    unsigned v = load(ascending(100));
+    std::vector<VtRange> expected = walk(line, v);
+    expected.erase(expected.begin() + 10, expected.begin() + 62);
+    begin(v);
+    vt_clear_later(line, 160, 991);
+    ASSERT_EQ(vt_settle(line), 0);
+    EXPECT_EQ(text(walk(line, commit())), text(expected));
+}
+
 TEST_F(Viewtree, BulkLoadsLeaveFullNodes)
 {
     const size_t n = 30000;
@@ -393,6 +424,11 @@ TEST_F(Viewtree, EveryAllocationMayFail)
         }
         if (!err) {
             err = vt_clear(line, 1000, 4003);
+        }
+        for (uint64_t i = 420; i < 500 && !err; i += 3) {
+            VtRange r = range(i * 16 + 1, i * 16 + 7, 3, 1000 + i);
+            vt_clear_later(line, i * 16, i * 16 + 9);
+            err = vt_fill(line, &r);
         }
         vt_fail_nth(0, false);
         done = !err;
