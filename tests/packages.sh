@@ -3,6 +3,7 @@
 
 PACKAGES_BUILD=(meson ninja-build gcc g++ libc6-dev pkg-config liburcu-dev libjemalloc-dev libgtest-dev googletest
                 python3 libunicorn-dev)
+PACKAGES_UNICORN=(binutils-riscv64-linux-gnu)
 PACKAGES_VHOST=(qemu-system-common)
 PACKAGES_KVM=(qemu-system-x86 cpio)
 PACKAGES_CLANG=(clang libclang-rt-14-dev)

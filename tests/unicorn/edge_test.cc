@@ -64,33 +64,6 @@ void vanish(Device *self)
     EXPECT_EQ(memory_region_del_subregion(memory_region_get_parent(&self->mr), &self->mr), 0);
 }
 
-/* One that lies over memory comes and goes, which stops every engine, until told to stop. */
-class Commits {
-public:
-    explicit Commits(Machine &machine) : m(machine)
-    {
-        make(over, "over");
-        thread = std::thread([this] {
-            while (!done) {
-                EXPECT_EQ(memory_region_add_subregion_overlap(&m.root, 0x800000, &over.mr, 1), 0);
-                EXPECT_EQ(memory_region_del_subregion(&m.root, &over.mr), 0);
-            }
-        });
-    }
-    ~Commits()
-    {
-        done = true;
-        thread.join();
-        end(&over.mr);
-    }
-
-private:
-    Machine &m;
-    Device over;
-    std::atomic<bool> done{false};
-    std::thread thread;
-};
-
 TEST(UnicornEdge, AHaltIsAHaltAlsoInTheBlockWhoseStoreHasChangedTheMap)
 {
     Machine m;
@@ -153,7 +126,7 @@ TEST(UnicornEdge, StopsForCommitsAreNeverTakenForHaltsNorHaltsForStops)
 
 TEST(UnicornEdge, GoesOnWhereItWasInA16BitCodeSegment)
 {
-    Machine m(1, UC_MODE_16);
+    Machine m(1, x86_guest(UC_MODE_16));
     hwaddr code = PUT(m, 0x3000, count16);
     uint16_t cs = 0x200;
     Commits commits(m);

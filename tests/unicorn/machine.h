@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * machine.h - memory, a mirror of it, and x86 engines that do as they are told.
+ * machine.h - memory, a mirror of it, and engines that do as they are told.
  */
 #ifndef FLATVIEW_TESTS_UNICORN_MACHINE_H
 #define FLATVIEW_TESTS_UNICORN_MACHINE_H
@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <unicorn/unicorn.h>
@@ -71,22 +72,34 @@ inline void end(MemoryRegion *mr)
     EXPECT_EQ(memory_region_quiesce(mr), 0);
 }
 
+/* Code that carries out a list of operations, and the register that says where that is. */
+struct Guest {
+    uc_arch arch;
+    uc_mode mode;
+    const char *begin, *end;
+    int list;
+};
+
+inline Guest x86_guest(uc_mode mode = UC_MODE_32)
+{
+    return {UC_ARCH_X86, mode, x86_guest_begin, x86_guest_end, UC_X86_REG_EBX};
+}
+
 class Machine {
 public:
-    explicit Machine(unsigned n = 1, uc_mode mode = UC_MODE_32)
+    explicit Machine(unsigned n = 1, const Guest &code = x86_guest()) : guest(code)
     {
         EXPECT_EQ(memory_region_init(&root, "memory", UINT64_MAX), 0);
         EXPECT_EQ(memory_region_init_ram(&ram, "ram", RAM_SIZE), 0);
         EXPECT_EQ(memory_region_add_subregion(&root, 0, &ram), 0);
         EXPECT_EQ(address_space_init(&memory, &root, "memory"), 0);
-        EXPECT_EQ(address_space_write(&memory, CODE, MEMTXATTRS_UNSPECIFIED, const_cast<char *>(x86_guest_begin),
-                                      hwaddr(x86_guest_end - x86_guest_begin)), MEMTX_OK);
+        EXPECT_EQ(address_space_write(&memory, CODE, MEMTXATTRS_UNSPECIFIED, guest.begin, hwaddr(guest.end - guest.begin)), MEMTX_OK);
         EXPECT_EQ(flatview_unicorn_new(&memory, MEMORY_LISTENER_PRIORITY_ACCEL, &mirror), 0);
         for (unsigned i = 0; i < n; i++) {
             uc_engine *engine;
             FlatviewUnicornVcpu *vcpu = nullptr;
 
-            EXPECT_EQ(uc_open(UC_ARCH_X86, mode, &engine), UC_ERR_OK);
+            EXPECT_EQ(uc_open(guest.arch, guest.mode, &engine), UC_ERR_OK);
             EXPECT_EQ(flatview_unicorn_vcpu_new(mirror, engine, &vcpu), 0);
             engines.push_back(engine);
             vcpus.push_back(vcpu);
@@ -111,13 +124,12 @@ public:
     std::vector<Op> run(unsigned i, std::vector<Op> ops, int expected = 0)
     {
         const hwaddr list = OPS + 0x1000 * i;
-        uint32_t ebx = uint32_t(list);
         size_t n = ops.size();
         int uc_err = 0;
 
         ops.push_back({OP_END, 0, 0, 0});
         EXPECT_EQ(address_space_write(&memory, list, MEMTXATTRS_UNSPECIFIED, ops.data(), ops.size() * sizeof(Op)), MEMTX_OK);
-        EXPECT_EQ(uc_reg_write(engines[i], UC_X86_REG_EBX, &ebx), UC_ERR_OK);
+        EXPECT_EQ(uc_reg_write(engines[i], guest.list, &list), UC_ERR_OK);
         EXPECT_EQ(flatview_unicorn_vcpu_run(vcpus[i], CODE, &uc_err), expected) << uc_strerror(::uc_err(uc_err));
         EXPECT_EQ(address_space_read(&memory, list, MEMTXATTRS_UNSPECIFIED, ops.data(), n * sizeof(Op)), MEMTX_OK);
         ops.resize(n);
@@ -191,11 +203,39 @@ public:
         return "";
     }
 
+    Guest guest;
     MemoryRegion root, ram;
     AddressSpace memory;
     FlatviewUnicorn *mirror = nullptr;
     std::vector<uc_engine *> engines;
     std::vector<FlatviewUnicornVcpu *> vcpus;
+};
+
+/* One that lies over memory comes and goes, which stops every engine, until told to stop. */
+class Commits {
+public:
+    explicit Commits(Machine &machine) : m(machine)
+    {
+        EXPECT_EQ(memory_region_init_io(&over.mr, &device_ops, "over", 0x1000), 0);
+        thread = std::thread([this] {
+            while (!done) {
+                EXPECT_EQ(memory_region_add_subregion_overlap(&m.root, 0x800000, &over.mr, 1), 0);
+                EXPECT_EQ(memory_region_del_subregion(&m.root, &over.mr), 0);
+            }
+        });
+    }
+    ~Commits()
+    {
+        done = true;
+        thread.join();
+        end(&over.mr);
+    }
+
+private:
+    Machine &m;
+    Device over;
+    std::atomic<bool> done{false};
+    std::thread thread;
 };
 
 #endif
