@@ -115,7 +115,7 @@ def report(text):
     started = set()
     for line in lines:
         run = re.match(r'\[ RUN      \] (\S+)', line)
-        verdict = re.search(r'\[       OK \] (\S+)|\[  FAILED  \] (\S+) \(|\[  SKIPPED \] (\S+) \(', line)
+        verdict = re.search(r'\[       OK \] (\S+)|\[  FAILED  \] (\S+?)(?:,.*)? \(|\[  SKIPPED \] (\S+) \(', line)
         if run:
             started.add(run.group(1))
         if verdict:

@@ -119,6 +119,9 @@ int exit_handle(FlatviewKvmVcpu *vcpu)
                       run->io.size, run->io.direction == KVM_EXIT_IO_OUT);
         }
         return 1;
+    case KVM_EXIT_DIRTY_RING_FULL:
+        dirty_ring_full(kvm);
+        return 1;
     default:
         return 0;
     }

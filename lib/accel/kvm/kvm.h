@@ -19,6 +19,8 @@ struct FlatviewKvmVcpu {
     int fd;
     struct kvm_run *run;
     size_t run_size;
+    struct kvm_dirty_gfn *dirty; /* its ring; NULL: bitmaps */
+    uint32_t dirty_next;         /* guarded by kvm->lock */
     int busy; /* inside flatview_kvm_vcpu_run(); atomic */
 };
 
@@ -46,6 +48,11 @@ struct FlatviewKvm {
     FlatviewKvmStats stats; /* the exits' counts are atomics */
 
     Gate gate;
+
+    /* dirty.c, dirty_ring.c; guarded by lock */
+    uint64_t **dirty_seen; /* by id of a slot: what KVM has told and not been told to clear. NULL: asking clears */
+    size_t dirty_last;     /* where a slot was found last */
+    bool dirty_unreset;    /* pages may be written that no ring will tell of */
 
     /* zone.c */
     uint64_t ring_page; /* where a vCPU shows the ring, in pages; 0: nothing is coalesced by the kernel */
@@ -85,6 +92,11 @@ int notify_start(FlatviewKvm *kvm); /* before the listener for memory is registe
 int notify_stop(FlatviewKvm *kvm);
 
 /* vcpu.c */
+static inline FlatviewKvmVcpu *member_vcpu(GateMember *member)
+{
+    return (FlatviewKvmVcpu *)((char *)member - offsetof(FlatviewKvmVcpu, member));
+}
+
 void vcpu_ready(GateMember *member); /* of the gate: immediate_exit, and the signal that ends KVM_RUN */
 void vcpu_push(GateMember *member);
 int vcpu_take_signal(int signal); /* make sure that it has a handler */
@@ -117,6 +129,18 @@ void dirty_collect_last(FlatviewKvm *kvm, const Slot *slot); /* before it goes; 
 void dirty_log_start(MemoryListener *listener, const MemoryRegionSection *section, unsigned old_mask, unsigned new_mask);
 void dirty_log_stop(MemoryListener *listener, const MemoryRegionSection *section, unsigned old_mask, unsigned new_mask);
 void dirty_log_sync(MemoryListener *listener, const MemoryRegionSection *section);
+void dirty_log_clear(MemoryListener *listener, const MemoryRegionSection *section);
+void dirty_take_all(const Slot *slot);
+void dirty_forget(FlatviewKvm *kvm, const Slot *slot); /* what was told of it; it is not in the kernel any more */
+int dirty_start(FlatviewKvm *kvm); /* when the limit of slots is known */
+void dirty_stop(FlatviewKvm *kvm);
+
+/* dirty_ring.c */
+void dirty_ring_start(FlatviewKvm *kvm);
+int dirty_ring_map(FlatviewKvmVcpu *vcpu);
+void dirty_ring_unmap(FlatviewKvmVcpu *vcpu);
+void dirty_ring_harvest(FlatviewKvm *kvm); /* all rings, under lock */
+void dirty_ring_full(FlatviewKvm *kvm);
 
 /* exit.c: carry out what the guest wanted; 1: done, go on; 0: an exit for the caller. */
 int exit_handle(FlatviewKvmVcpu *vcpu);

@@ -34,6 +34,7 @@ static int find_limit(FlatviewKvm *kvm)
 static void discard(FlatviewKvm *kvm)
 {
     zone_stop(kvm);
+    dirty_stop(kvm);
     slots_fini(&kvm->table);
     slots_plan_fini(&kvm->plan);
     gate_fini(&kvm->gate);
@@ -59,7 +60,6 @@ int flatview_kvm_new(const FlatviewKvmConfig *config, FlatviewKvm **ret_kvm)
     kvm->config = *config;
     kvm->page = (uint64_t)sysconf(_SC_PAGESIZE);
     kvm->config.kick_signal = config->kick_signal ? config->kick_signal : SIGUSR1;
-    memory_init_listener(kvm);
     pthread_mutex_init(&kvm->lock, NULL);
     pthread_mutex_init(&kvm->ring_lock, NULL);
     pthread_condattr_init(&attr);
@@ -75,12 +75,16 @@ int flatview_kvm_new(const FlatviewKvmConfig *config, FlatviewKvm **ret_kvm)
         err = slots_init(&kvm->table, (uint32_t)kvm->stats.max_slots);
     }
     if (err == 0) {
+        err = dirty_start(kvm);
+    }
+    if (err == 0) {
         err = zone_start(kvm);
     }
     if (err == 0) {
         err = notify_start(kvm);
     }
     if (err == 0) {
+        memory_init_listener(kvm);
         err = memory_listener_register(&kvm->listener, config->memory);
         if (err < 0) {
             notify_stop(kvm);

@@ -98,6 +98,7 @@ void memory_reflag(FlatviewKvm *kvm, Slot *slot, uint32_t flags)
     if (!slot->missing && set_slot(kvm, slot, slot->size, &kvm->stats.reflagged) < 0 && !(old & KVM_MEM_LOG_DIRTY_PAGES)) {
         memory_hold(kvm); /* it would not log: better no slot, and each store dispatched, than one that is not seen */
         slot->missing = set_slot(kvm, slot, 0, &kvm->stats.removed) == 0;
+        dirty_forget(kvm, slot);
         kvm->table.n_missing += slot->missing;
         if (!slot->missing) {
             memory_region_set_dirty(slot->mr, slot->mr_offset, slot->size);
@@ -311,6 +312,7 @@ void memory_init_listener(FlatviewKvm *kvm)
         .log_start = dirty_log_start,
         .log_stop = dirty_log_stop,
         .log_sync = dirty_log_sync,
+        .log_clear = kvm->stats.manual_clear ? dirty_log_clear : NULL,
         .coalesced_io_add = zone_memory_add,
         .coalesced_io_del = zone_memory_del,
         .eventfd_add = notify_memory_add,

@@ -15,11 +15,6 @@
 #include <unistd.h>
 
 /* KVM looks at immediate_exit after it has blocked nothing else, so either KVM_RUN sees it or the signal ends KVM_RUN. */
-static FlatviewKvmVcpu *member_vcpu(GateMember *member)
-{
-    return (FlatviewKvmVcpu *)((char *)member - offsetof(FlatviewKvmVcpu, member));
-}
-
 void vcpu_ready(GateMember *member)
 {
     __atomic_store_n(&member_vcpu(member)->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
@@ -78,15 +73,18 @@ int flatview_kvm_vcpu_new(FlatviewKvm *kvm, int vcpu_fd, FlatviewKvmVcpu **ret_v
         free(vcpu);
         return err;
     }
+    vcpu->kvm = kvm;
+    vcpu->fd = vcpu_fd;
+    vcpu->run = run;
     err = zone_map(kvm, vcpu_fd);
+    if (err == 0) {
+        err = dirty_ring_map(vcpu);
+    }
     if (err < 0) {
         munmap(run, vcpu->run_size);
         free(vcpu);
         return err;
     }
-    vcpu->kvm = kvm;
-    vcpu->fd = vcpu_fd;
-    vcpu->run = run;
     gate_join(&kvm->gate, &vcpu->member);
     *ret_vcpu = vcpu;
     return 0;
@@ -97,7 +95,13 @@ int flatview_kvm_vcpu_free(FlatviewKvmVcpu *vcpu)
     if (__atomic_load_n(&vcpu->busy, __ATOMIC_ACQUIRE)) {
         return -EBUSY;
     }
+    if (vcpu->dirty) {
+        pthread_mutex_lock(&vcpu->kvm->lock);
+        dirty_ring_harvest(vcpu->kvm);
+        pthread_mutex_unlock(&vcpu->kvm->lock);
+    }
     gate_part(&vcpu->member);
+    dirty_ring_unmap(vcpu);
     munmap(vcpu->run, vcpu->run_size);
     free(vcpu);
     return 0;
