@@ -4,7 +4,7 @@
 PACKAGES_BUILD=(meson ninja-build gcc g++ libc6-dev pkg-config liburcu-dev libjemalloc-dev libgtest-dev googletest
                 python3 libunicorn-dev)
 PACKAGES_UNICORN=(binutils-riscv64-linux-gnu)
-PACKAGES_VHOST=(qemu-system-common)
+PACKAGES_VHOST=(qemu-system-common dpdk-dev librte-net-vhost23)
 PACKAGES_KVM=(qemu-system-x86 cpio)
 PACKAGES_CLANG=(clang libclang-rt-14-dev)
 PACKAGES_CI=(git valgrind)

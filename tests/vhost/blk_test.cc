@@ -183,7 +183,7 @@ TEST(VhostUserBlk, ABackEndThatDiesIsReplacedAndNothingIsLost)
         ASSERT_EQ(memory_region_add_subregion(&d.root, 0x40000000, &more), 0) << "the map goes on";
         EXPECT_FALSE(d.stats().connected);
         d.start_daemon();
-        ASSERT_EQ(flatview_vhost_user_reconnect(d.dev), 0);
+        ASSERT_EQ(d.reconnect(), 0);
         ASSERT_TRUE(d.wait_used(5000)) << "the request that the dead one had not done is done";
         EXPECT_EQ(d.status(), 0);
         EXPECT_TRUE(d.image_holds(4096 + 8 * i, 4096, 300 + i));
@@ -298,7 +298,7 @@ TEST(VhostUserLog, GoesOnWithTheNextBackEnd)
         d.start_daemon();
         ASSERT_EQ(memory_region_sync_dirty(&d.ram), 0);
         EXPECT_FALSE(d.stats().connected) << "seen without a word";
-        ASSERT_EQ(flatview_vhost_user_reconnect(d.dev), 0);
+        ASSERT_EQ(d.reconnect(), 0);
         ASSERT_EQ(d.transfer(false, 0, 0x200000 + 0x10000 * hwaddr(i), 8192, &status), 0);
         std::set<hwaddr> all = written(0x200000 + 0x10000 * hwaddr(i), 8192);
         all.insert(0x100000);

@@ -52,7 +52,7 @@ Disk::Disk()
     config.features = VIRTIO_F_VERSION_1;
     config.n_queues = 1;
     config.priority = MEMORY_LISTENER_PRIORITY_DEV_BACKEND;
-    EXPECT_EQ(flatview_vhost_user_new(&config, &dev), 0);
+    EXPECT_EQ(patiently([&] { return flatview_vhost_user_new(&config, &dev); }), 0);
 }
 
 Disk::~Disk()
@@ -113,6 +113,11 @@ void Disk::start_queue()
     queue.kick_fd = kick;
     queue.call_fd = call;
     ASSERT_EQ(flatview_vhost_user_start_queue(dev, 0, &queue), 0);
+}
+
+int Disk::reconnect()
+{
+    return patiently([&] { return flatview_vhost_user_reconnect(dev); });
 }
 
 template <typename T> static void put(AddressSpace *as, hwaddr addr, T value)

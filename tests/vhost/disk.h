@@ -7,7 +7,9 @@
 #define FLATVIEW_TESTS_VHOST_DISK_H
 
 #include <sys/types.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <string>
 #include <vector>
 
@@ -18,6 +20,18 @@ constexpr uint64_t RAM_SIZE = 8 << 20;
 constexpr hwaddr DISK_DESC = 0x10000, DISK_AVAIL = 0x12000, DISK_USED = 0x13000, DISK_HEADER = 0x14000;
 constexpr unsigned SECTOR = 512, DISK_SECTORS = 8192;
 
+/* A socket has a name before anybody listens: what is refused so is tried again. */
+template <typename Connect> int patiently(Connect connect)
+{
+    int err = connect();
+
+    for (int i = 0; i < 3000 && err == -ECONNREFUSED; i++) {
+        usleep(10000);
+        err = connect();
+    }
+    return err;
+}
+
 class Disk {
 public:
     Disk();
@@ -27,6 +41,7 @@ public:
     void start_daemon();
     void kill_daemon();
     void start_queue();
+    int reconnect();
 
     /* One request: 0 and the device's status, or -ETIMEDOUT. buffer is guest-physical. */
     int transfer(bool write, uint64_t sector, hwaddr buffer, uint32_t bytes, uint8_t *ret_status, unsigned timeout_ms = 5000);

@@ -14,6 +14,8 @@
  *   - a change that needs more regions than the back end takes (GET_MAX_MEM_SLOTS) is refused before anything has happened;
  *   - memory is taken back before the view is published in which it is not there, and each step is acknowledged by the back
  *     end before the commit goes on;
+ *   - behind an IOMMU, the back end gets a translation when it asks for it, and has forgotten it when
+ *     memory_region_notify_iommu(), or the commit that took it away, returns;
  *   - the dirty log: while memory that it shares is logged (memory_dirty.h) the back end notes what it writes, used rings
  *     included, and that reaches the library's bitmaps when somebody collects, and when the memory goes;
  *   - a queue whose ring lies in memory that must be remapped is stopped for that moment and goes on where it was; one whose
@@ -39,6 +41,10 @@ typedef struct FlatviewVhostUser FlatviewVhostUser;
 typedef struct FlatviewVhostUserConfig {
     const char *path;      /* the back end's listening Unix socket; copied */
     AddressSpace *memory;  /* what the device sees: must outlive the front end */
+    /* Behind an IOMMU: the device's own space, in which rings and buffers have their addresses, and whose accesses end in RAM
+       that memory shows, too. @features must then have VIRTIO_F_ACCESS_PLATFORM (bit 33). NULL: none. Must outlive it, too. */
+    AddressSpace *dma;
+    MemTxAttrs attrs;      /* of the device's accesses to dma: the requester that an IOMMU knows it by */
     uint64_t features;     /* virtio feature bits that the driver has accepted; what the back end lacks is left out */
     unsigned n_queues;     /* 1 to FLATVIEW_VHOST_USER_QUEUES_MAX */
     int priority;          /* of the listener; MEMORY_LISTENER_PRIORITY_DEV_BACKEND fits */
@@ -48,9 +54,11 @@ typedef struct FlatviewVhostUserConfig {
 /**
  * flatview_vhost_user_new() - connect, negotiate, share the memory
  *
+ * With a dma space the library has a thread of its own, which answers the back end's IOTLB misses; translate callbacks run on it.
+ *
  * Context: outside transactions.
  * Return:  0; -ENOSPC, the back end takes fewer regions than the view has; -EPROTO, -ETIMEDOUT, -ECONNRESET, the errno of
- *          connect(); -EINVAL, -ENOMEM, or what memory_listener_register() gave.
+ *          connect(); -EOPNOTSUPP, a back end that cannot be behind an IOMMU; -EINVAL, -ENOMEM, or what memory_listener_register() gave.
  * Since:   0.1, as everything in this header.
  */
 FLATVIEW_API int flatview_vhost_user_new(const FlatviewVhostUserConfig *config, FlatviewVhostUser **ret_dev);
@@ -120,6 +128,9 @@ typedef struct FlatviewVhostUserStats {
     uint64_t ring_stops;         /* queues that were stopped for a remap */
     uint64_t disconnects;
     int last_error;              /* why it was disconnected last; 0 if never */
+    uint64_t iotlb_misses;       /* what the back end has asked for */
+    uint64_t iotlb_faults;       /* of these: no translation, or not to memory that it shares */
+    uint64_t iotlb_invalidations; /* what it was told to forget */
     bool logging;                /* now: some shared memory has its writes logged */
     bool log_blind;              /* now: a back end may have written what it could not note; all it reaches counts as dirty */
 } FlatviewVhostUserStats;

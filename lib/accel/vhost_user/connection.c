@@ -127,6 +127,7 @@ static int negotiate_protocol(FlatviewVhostUser *dev)
 {
     const uint64_t ours = UINT64_C(1) << VHOST_USER_PROTOCOL_F_MQ | UINT64_C(1) << VHOST_USER_PROTOCOL_F_REPLY_ACK |
                           UINT64_C(1) << VHOST_USER_PROTOCOL_F_CONFIG | UINT64_C(1) << VHOST_USER_PROTOCOL_F_LOG_SHMFD |
+                          (uint64_t)(dev->config.dma != NULL) << VHOST_USER_PROTOCOL_F_BACKEND_REQ |
                           UINT64_C(1) << VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS;
     uint64_t theirs = 0;
     int err = ask_u64(dev, VHOST_USER_GET_PROTOCOL_FEATURES, &theirs);
@@ -178,6 +179,9 @@ int connection_open(FlatviewVhostUser *dev)
         dev->told_features = dev->features | (theirs & protocol);
         dev->offers_log = theirs >> VHOST_F_LOG_ALL & 1;
         err = tell_u64(dev, VHOST_USER_SET_FEATURES, dev->told_features);
+    }
+    if (err == 0 && dev->config.dma) {
+        err = iotlb_connect(dev);
     }
     if (err < 0) {
         connection_close(dev, err);

@@ -16,6 +16,7 @@
 
 static void discard(FlatviewVhostUser *dev)
 {
+    iotlb_stop(dev);
     log_fini(dev);
     slots_fini(&dev->table);
     slots_plan_fini(&dev->plan);
@@ -38,12 +39,26 @@ static FlatviewVhostUser *device_new(const FlatviewVhostUserConfig *config)
     dev->page = (uint64_t)sysconf(_SC_PAGESIZE);
     dev->listener = memory_listener_callbacks;
     dev->listener.priority = config->priority;
+    iotlb_init(dev);
     pthread_mutex_init(&dev->lock, NULL);
     if (!dev->config.path || slots_init(&dev->table, SLOTS_MAX) < 0) {
         discard(dev);
         return NULL;
     }
     return dev;
+}
+
+static int listen(FlatviewVhostUser *dev)
+{
+    int err = memory_listener_register(&dev->listener, dev->config.memory);
+
+    if (err == 0 && dev->config.dma) {
+        err = memory_listener_register(&dev->iotlb.listener, dev->config.dma);
+        if (err < 0) {
+            memory_listener_unregister(&dev->listener);
+        }
+    }
+    return err;
 }
 
 int flatview_vhost_user_new(const FlatviewVhostUserConfig *config, FlatviewVhostUser **ret_dev)
@@ -59,9 +74,14 @@ int flatview_vhost_user_new(const FlatviewVhostUserConfig *config, FlatviewVhost
     if (!dev) {
         return -ENOMEM;
     }
-    err = connection_open(dev);
+    err = config->dma ? iotlb_start(dev) : 0;
     if (err == 0) {
-        err = memory_listener_register(&dev->listener, config->memory);
+        pthread_mutex_lock(&dev->lock);
+        err = connection_open(dev);
+        pthread_mutex_unlock(&dev->lock);
+    }
+    if (err == 0) {
+        err = listen(dev);
     }
     if (err < 0) {
         if (dev->fd >= 0) {
@@ -86,6 +106,9 @@ int flatview_vhost_user_free(FlatviewVhostUser *dev)
     if (err < 0) {
         return err;
     }
+    if (dev->config.dma) {
+        memory_listener_unregister(&dev->iotlb.listener);
+    }
     if (dev->fd >= 0) {
         close(dev->fd);
     }
@@ -97,6 +120,7 @@ int flatview_vhost_user_reconnect(FlatviewVhostUser *dev)
 {
     int err;
 
+    queues_find_base(dev);
     pthread_mutex_lock(&dev->lock);
     connection_check(dev);
     err = dev->fd >= 0 ? -EALREADY : connection_open(dev);

@@ -15,6 +15,7 @@
 typedef struct Queue {
     FlatviewVhostUserQueue is; /* base: where it goes on when it is started next */
     bool wanted;               /* between start_queue() and stop_queue() */
+    bool lost;                 /* ran when the connection ended: base is in guest memory, behind an IOMMU */
     bool running;              /* the back end has it */
 } Queue;
 
@@ -30,6 +31,18 @@ typedef struct DeviceLog {
     bool blind; /* one may have written what it has not noted */
     LogBitmap now, next; /* next: between prepare and log_apply() or log_abort() */
 } DeviceLog;
+
+typedef struct DeviceIotlb {
+    MemoryListener listener; /* of config.dma */
+    struct IotlbWatch *watches, *spares; /* spares: under the topology lock */
+    uint64_t age;   /* steps with each invalidation */
+    bool closed;    /* a commit has withdrawn and not published yet */
+    pthread_cond_t reopened;
+    pthread_t thread;
+    bool started, stop;
+    int wake;    /* eventfd */
+    int offered; /* our end of the pair of a new connection, until the thread takes it; -1 */
+} DeviceIotlb;
 
 /*
  * Locks, outermost first: the topology lock (the listener's callbacks run under it), lock. Under lock we wait for the back
@@ -49,6 +62,7 @@ struct FlatviewVhostUser {
     SlotPlan plan;
     bool planned, removed, added;
     DeviceLog log;
+    DeviceIotlb iotlb;
     Queue queues[FLATVIEW_VHOST_USER_QUEUES_MAX];
     FlatviewVhostUserStats stats;
 };
@@ -89,6 +103,15 @@ void log_stop(MemoryListener *listener, const MemoryRegionSection *section, unsi
 void log_sync(MemoryListener *listener, const MemoryRegionSection *section);
 int log_global_start(MemoryListener *listener);
 
+/* iotlb.c: under lock, but the life of it. */
+void iotlb_init(FlatviewVhostUser *dev);
+int iotlb_start(FlatviewVhostUser *dev);
+void iotlb_stop(FlatviewVhostUser *dev);
+int iotlb_connect(FlatviewVhostUser *dev);
+void iotlb_invalidate(FlatviewVhostUser *dev, hwaddr first, hwaddr last); /* without config.dma: nothing to do */
+void iotlb_close(FlatviewVhostUser *dev);
+void iotlb_reopen(FlatviewVhostUser *dev);
+
 /* memory.c: under lock. */
 extern const MemoryListener memory_listener_callbacks;
 void memory_share_all(FlatviewVhostUser *dev); /* after connecting: what the table has */
@@ -99,6 +122,7 @@ void *memory_host(FlatviewVhostUser *dev, hwaddr addr, uint64_t size);
 void queues_suspend(FlatviewVhostUser *dev, const Slot *slot); /* those with a ring in it */
 void queues_resume(FlatviewVhostUser *dev);                    /* all that are wanted, do not run, and can */
 void queues_lost(FlatviewVhostUser *dev);                      /* the back end is gone: find out how far it came */
+void queues_find_base(FlatviewVhostUser *dev);                 /* without lock, before reconnecting */
 void queues_readdress(FlatviewVhostUser *dev);                 /* of those that run, what is logged has changed */
 
 #endif

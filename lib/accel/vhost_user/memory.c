@@ -209,6 +209,10 @@ static void carry_out_removals(FlatviewVhostUser *dev)
             log_collect_slot(dev, &dev->plan.remove[i]);
         }
     }
+    iotlb_close(dev);
+    if (dev->plan.n_remove) {
+        iotlb_invalidate(dev, 0, UINT64_MAX);
+    }
     dev->removed = true;
 }
 
@@ -260,6 +264,7 @@ static void vhost_commit(MemoryListener *listener)
     }
     dev->planned = false;
     slots_plan_clear(&dev->plan);
+    iotlb_reopen(dev);
     pthread_mutex_unlock(&dev->lock);
 }
 

@@ -113,3 +113,13 @@ int protocol_receive(int fd, uint32_t request, void *data, size_t size, size_t *
     }
     return read_all(fd, data, header.size);
 }
+
+int protocol_receive_request(int fd, VhostUserHeader *ret_header, void *data, size_t size)
+{
+    int err = read_all(fd, ret_header, sizeof(*ret_header));
+
+    if (err == 0 && ((ret_header->flags & VHOST_USER_REPLY) || ret_header->size > size)) {
+        err = -EPROTO;
+    }
+    return err ? err : read_all(fd, data, ret_header->size);
+}

@@ -25,10 +25,16 @@ enum VhostUserRequest {
     VHOST_USER_GET_PROTOCOL_FEATURES = 15,
     VHOST_USER_SET_PROTOCOL_FEATURES = 16,
     VHOST_USER_SET_VRING_ENABLE = 18,
+    VHOST_USER_SET_BACKEND_REQ_FD = 21,
+    VHOST_USER_IOTLB_MSG = 22,
     VHOST_USER_GET_CONFIG = 24,
     VHOST_USER_GET_MAX_MEM_SLOTS = 36,
     VHOST_USER_ADD_MEM_REG = 37,
     VHOST_USER_REM_MEM_REG = 38,
+};
+
+enum VhostUserBackendRequest { /* on the socket of SET_BACKEND_REQ_FD, from the back end */
+    VHOST_USER_BACKEND_IOTLB_MSG = 1,
 };
 
 #define VHOST_USER_VERSION 1u
@@ -37,9 +43,11 @@ enum VhostUserRequest {
 
 #define VHOST_F_LOG_ALL 26 /* bits of the device features */
 #define VHOST_USER_F_PROTOCOL_FEATURES 30
+#define VIRTIO_F_ACCESS_PLATFORM 33
 #define VHOST_USER_PROTOCOL_F_MQ 0
 #define VHOST_USER_PROTOCOL_F_LOG_SHMFD 1
 #define VHOST_USER_PROTOCOL_F_REPLY_ACK 3
+#define VHOST_USER_PROTOCOL_F_BACKEND_REQ 5
 #define VHOST_USER_PROTOCOL_F_CONFIG 9
 #define VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS 15
 
@@ -84,10 +92,22 @@ typedef struct VhostUserConfigSpace {
     uint8_t data[VHOST_USER_CONFIG_MAX];
 } VhostUserConfigSpace;
 
+enum VhostIotlbType { VHOST_IOTLB_MISS = 1, VHOST_IOTLB_UPDATE = 2, VHOST_IOTLB_INVALIDATE = 3, VHOST_IOTLB_ACCESS_FAIL = 4 };
+
+typedef struct VhostUserIotlb { /* struct vhost_iotlb_msg of the kernel */
+    uint64_t iova, size, user_addr;
+    uint8_t perm; /* as IOMMUAccessFlags */
+    uint8_t type;
+    uint8_t padding[6];
+} VhostUserIotlb;
+
 /* All return 0 or a negative errno, after which the connection is of no use. */
 int protocol_connect(const char *path, unsigned timeout_ms, int *ret_fd);
 int protocol_send(int fd, uint32_t request, uint32_t flags, const void *data, size_t size, const int *fds, size_t n_fds);
 /* The answer to request, whose payload has to be size bytes long, unless ret_size: then at most that. */
 int protocol_receive(int fd, uint32_t request, void *data, size_t size, size_t *ret_size);
+
+/* What the back end asks, of at most size bytes. */
+int protocol_receive_request(int fd, VhostUserHeader *ret_header, void *data, size_t size);
 
 #endif

@@ -27,6 +27,12 @@ static bool queue_address(FlatviewVhostUser *dev, unsigned index, VhostUserVring
 {
     const FlatviewVhostUserQueue *is = &dev->queues[index].is;
 
+    if (dev->config.dma) { /* the back end asks for what it needs */
+        *ret = (VhostUserVringAddr){
+            .index = index, .flags = dev->log.told ? VHOST_VRING_F_LOG : 0, .log = is->used,
+            .desc = is->desc, .avail = is->avail, .used = is->used};
+        return true;
+    }
     *ret = (VhostUserVringAddr){
         .index = index,
         .flags = dev->log.told ? VHOST_VRING_F_LOG : 0,
@@ -104,7 +110,7 @@ void queues_suspend(FlatviewVhostUser *dev, const Slot *slot)
 {
     unsigned i;
 
-    for (i = 0; i < dev->config.n_queues; i++) {
+    for (i = 0; i < dev->config.n_queues && !dev->config.dma; i++) {
         const FlatviewVhostUserQueue *is = &dev->queues[i].is;
 
         if (dev->queues[i].running &&
@@ -147,12 +153,37 @@ void queues_lost(FlatviewVhostUser *dev)
 
     for (i = 0; i < dev->config.n_queues; i++) {
         Queue *queue = &dev->queues[i];
-        const uint16_t *used = queue->running ? memory_host(dev, queue->is.used, USED_BYTES(queue->is.size)) : NULL;
+        const uint16_t *used = queue->running && !dev->config.dma ? memory_host(dev, queue->is.used, USED_BYTES(queue->is.size)) : NULL;
 
         if (used) {
             queue->is.base = le16toh(__atomic_load_n(&used[1], __ATOMIC_ACQUIRE));
         }
+        queue->lost |= queue->running && dev->config.dma;
         queue->running = false;
+    }
+}
+
+void queues_find_base(FlatviewVhostUser *dev)
+{
+    unsigned i;
+
+    for (i = 0; i < dev->config.n_queues; i++) {
+        Queue *queue = &dev->queues[i];
+        uint16_t used;
+        bool lost;
+        hwaddr at;
+
+        pthread_mutex_lock(&dev->lock);
+        connection_check(dev);
+        lost = queue->wanted && queue->lost;
+        at = queue->is.used + 2;
+        pthread_mutex_unlock(&dev->lock);
+        if (lost && address_space_lduw_le(dev->config.dma, at, dev->config.attrs, &used) == MEMTX_OK) {
+            pthread_mutex_lock(&dev->lock);
+            queue->is.base = used;
+            queue->lost = false;
+            pthread_mutex_unlock(&dev->lock);
+        }
     }
 }
 
@@ -177,6 +208,7 @@ int flatview_vhost_user_start_queue(FlatviewVhostUser *dev, unsigned index, cons
         queue->is.kick_fd = kick;
         queue->is.call_fd = call;
         err = queue_start(dev, index);
+        queue->lost = false;
         queue->wanted = err == 0 || err == -ENOTCONN;
         queue->running = err == 0;
     }
