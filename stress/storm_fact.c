@@ -63,13 +63,13 @@ uint64_t fact_now(const Fact *fact)
     return get(&fact->clock);
 }
 
-bool fact_allows(const Fact *fact, uint64_t since, uint64_t value)
+bool fact_allows(const Fact *fact, uint64_t since, uint64_t value, uint64_t mask)
 {
     uint64_t last = (get(&fact->clock) + 1) / 2, k;
     bool found = false;
 
     for (k = since / 2; k <= last && k <= since / 2 + FACT_RING; k++) {
-        found |= get(&fact->ring[k % FACT_RING]) == value;
+        found |= !((get(&fact->ring[k % FACT_RING]) ^ value) & mask);
     }
     return found || get(&fact->clock) / 2 > since / 2 + FACT_RING - 3;
 }

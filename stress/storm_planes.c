@@ -2,9 +2,9 @@
 /*
  * storm_planes.c - `flatview storm --planes`: the threads that storm what lies beside the map, and their moments of rest.
  *
- * Invariant: whoever is in a turn holds `turns` for reading, and is in no transaction, mapping or read section between two.
- * Who holds it for writing therefore finds each part as its last commit left it: what is counted must add up, what is
- * mirrored must be equal, what is copied must be the original.
+ * Invariant: whoever is in a turn holds `turns` for reading, and is in no transaction or read section between two, nor in a
+ * mapping but those of storm_dma_map.c. Who holds it for writing therefore finds each part as its last commit left it: what is
+ * counted must add up, what is mirrored must be equal, what is copied must be the original.
  *
  * No callback of the library takes `turns`, and whoever waits for it for writing holds nothing else.
  */
@@ -20,6 +20,9 @@ static const StormPlane *const all[] = {
     &storm_dirty,
     &storm_doorbell,
     &storm_coalesced,
+    &storm_iommu,
+    &storm_dma,
+    &storm_serial,
 };
 
 #define PLANES (sizeof(all) / sizeof(all[0]))

@@ -10,6 +10,9 @@
  *   storm_dirty.c       the dirty log and a migration by it; storm_log_mirror.c: who is told of its masks
  *   storm_doorbell.c    ioeventfds: what changes; storm_doorbell_ring.c: who rings
  *   storm_coalesced.c   coalesced MMIO
+ *   storm_iommu.c       translations that change; storm_iommu_access.c: who is translated
+ *   storm_dma.c         hot-unplug of memory that is mapped (storm_dma_map.c) and looked at (storm_windows.c)
+ *   storm_serial.c      locks of regions, stops, and accesses that come back
  */
 #ifndef FLATVIEW_STRESS_STORM_PLANES_H
 #define FLATVIEW_STRESS_STORM_PLANES_H
@@ -34,6 +37,9 @@ typedef struct StormPlane {
 extern const StormPlane storm_dirty;
 extern const StormPlane storm_doorbell;
 extern const StormPlane storm_coalesced;
+extern const StormPlane storm_iommu;
+extern const StormPlane storm_dma;
+extern const StormPlane storm_serial;
 
 /* storm_log_mirror.c: of the space that storm_dirty.c changes */
 bool log_mirror_start(AddressSpace *as, uint64_t *did);
@@ -77,9 +83,10 @@ void fact_begin(Fact *fact, uint64_t next);
 void fact_end(Fact *fact, bool done); /* not done: the old value stays in force, the next one never was */
 uint64_t fact_value(const Fact *fact); /* the last that was surely in force */
 
-/* Before an access, and after it: was @value in force at some time between? True also if there were too many to know. */
+/* Before an access, and after it: was @value, as far as @mask, in force at some time between? True also if there were too
+   many to know. */
 uint64_t fact_now(const Fact *fact);
-bool fact_allows(const Fact *fact, uint64_t since, uint64_t value);
+bool fact_allows(const Fact *fact, uint64_t since, uint64_t value, uint64_t mask);
 /* One value alone was, and which. */
 bool fact_was_steady(const Fact *fact, uint64_t since, uint64_t *ret_value);
 

@@ -14,12 +14,13 @@
 #include <flatview/memory_cache.h>
 
 #include "access/dispatch.h"
+#include "base/sabotage.h"
 
 /* In a read section: size bytes, 1, 2, 4 or 8, at offset are in RAM that is remembered, and the map is still the same. */
 DISPATCH_INLINE bool cached_hit(const MemoryRegionCache *cache, hwaddr offset, unsigned size)
 {
     return __builtin_expect(offset < cache->limit[__builtin_ctz(size)], 1) &&
-           __builtin_expect(cell_gen(space_cell(cache->as)) == cache->gen, 1);
+           __builtin_expect(cell_gen(space_cell(cache->as)) == cache->gen || sabotaged(SABOTAGE_STALE_WINDOW), 1);
 }
 
 /* In a read section: bring the cache up to date if it is not. Host memory of these bytes (size > 0) if they are in plain RAM that

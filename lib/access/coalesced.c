@@ -182,18 +182,6 @@ static bool is_coalesced(const MemoryRegion *mr, hwaddr offset, unsigned size)
     return i < set->n && set->items[i].first <= offset && set->items[i].last - offset >= size - 1;
 }
 
-/* Only under sabotage: one write in 256. */
-static bool is_lost(void)
-{
-#ifdef FLATVIEW_SABOTAGE
-    static unsigned turn; /* atomic */
-
-    return sabotaged(SABOTAGE_DROP_COALESCED) && __atomic_add_fetch(&turn, 1, __ATOMIC_RELAXED) % 256 == 0;
-#else
-    return false;
-#endif
-}
-
 bool coalesced_take_write(const FlatRange *range, hwaddr offset, unsigned size, MemTxAttrs attrs, uint64_t value,
                           MemTxResult *ret_result)
 {
@@ -208,7 +196,7 @@ bool coalesced_take_write(const FlatRange *range, hwaddr offset, unsigned size, 
         return false;
     }
     *ret_result = MEMTX_OK;
-    if (is_lost()) {
+    if (sabotage_turn(SABOTAGE_DROP_COALESCED, 256)) {
         return true;
     }
     while (!coalesced_ring_put(ring, &write, MEMORY_COALESCED_RING)) {

@@ -19,6 +19,7 @@
 
 #include "base/mem.h"
 #include "base/reader.h"
+#include "base/sabotage.h"
 
 typedef struct QueuedWrite {
     FlatRange range;
@@ -42,7 +43,7 @@ static CallFrame *outermost(const void *guard)
 
 MemTxResult guard_check(const void *guard, MemoryReentrancy policy, bool is_write, CallFrame **ret_busy)
 {
-    *ret_busy = call_chain ? outermost(guard) : NULL;
+    *ret_busy = call_chain && !sabotage_turn(SABOTAGE_DROP_GUARD, 64) ? outermost(guard) : NULL;
     if (!*ret_busy || policy == MEMORY_REENTRANCY_ALLOW || (policy == MEMORY_REENTRANCY_QUEUE && is_write)) {
         return MEMTX_OK;
     }

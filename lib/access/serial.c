@@ -7,7 +7,8 @@
  * Established by: may_take(), which refuses a call that would take the lock in the wrong order. Relied on by: devices
  * that change the map from callbacks under their lock, and whoever stops a region in order to move it.
  *
- * Counted first, locked second: a call that waits for the lock is in flight, and whoever stops the region waits for it.
+ * Counted first, locked second, by the lock that is named then: a call that waits for a lock is in flight, and whoever stops the
+ * region waits for it; one that waited for the region to be resumed takes the lock that it was given meanwhile.
  * Nested calls of a region that this thread is in count once, or a stop between the two would never come to rest; and a
  * lock that it has through an outer call is not taken again.
  */
@@ -15,6 +16,7 @@
 
 #include <pthread.h>
 
+#include "base/sabotage.h"
 #include "publish/transaction.h"
 
 static bool has_lock(const MemoryLock *lock)
@@ -49,13 +51,18 @@ static void release(MemoryLock *lock)
     }
 }
 
+static void uncount(CallFrame *frame)
+{
+    if (frame->counts) {
+        calls_leave(frame->counted);
+    }
+    frame->counted = NULL;
+}
+
 MemTxResult serial_enter(CallFrame *frame, RegionCalls *calls, uint32_t hooks)
 {
-    MemoryLock *lock = hooks & REGION_HOOK_LOCK ? region_peek(calls->lock) : NULL;
+    MemoryLock *lock;
 
-    if (lock && !may_take(lock)) {
-        return MEMTX_ERROR;
-    }
     if (hooks & REGION_HOOK_COUNT) {
         if (!call_is_in(calls)) {
             if (!calls_enter(calls, !txn_holds_lock())) {
@@ -65,7 +72,13 @@ MemTxResult serial_enter(CallFrame *frame, RegionCalls *calls, uint32_t hooks)
         }
         frame->counted = calls;
     }
-    if (lock) {
+    /* Only now: what the lock was before a stop, nobody may touch after it. Whether there is one may have changed, too. */
+    lock = hooks & REGION_HOOK_LOCK || frame->counts ? region_peek(calls->lock) : NULL;
+    if (lock && !may_take(lock)) {
+        uncount(frame);
+        return MEMTX_ERROR;
+    }
+    if (lock && !sabotage_turn(SABOTAGE_DROP_LOCK, 4)) {
         frame->locked = !has_lock(lock) && acquire(lock);
         frame->lock = lock;
     }
@@ -77,10 +90,6 @@ void serial_leave(CallFrame *frame)
     if (frame->locked) {
         release(frame->lock);
     }
-    if (frame->counts) {
-        calls_leave(frame->counted);
-    }
-    /* What was queued under the guard of this frame runs without either. */
-    frame->lock = NULL;
-    frame->counted = NULL;
+    uncount(frame);
+    frame->lock = NULL; /* what was queued under the guard of this frame runs without either */
 }

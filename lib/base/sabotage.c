@@ -27,7 +27,21 @@ static const char *const names[SABOTAGE_COUNT] = {
     [SABOTAGE_DROP_COALESCED_IO] = "drop-coalesced-io",
     [SABOTAGE_DROP_LOG] = "drop-log",
     [SABOTAGE_DROP_COALESCED] = "drop-coalesced",
+    [SABOTAGE_DROP_INVALIDATE] = "drop-invalidate",
+    [SABOTAGE_DROP_NOTIFY] = "drop-notify",
+    [SABOTAGE_DROP_HOLD] = "drop-hold",
+    [SABOTAGE_STALE_WINDOW] = "stale-window",
+    [SABOTAGE_DROP_LOCK] = "drop-lock",
+    [SABOTAGE_EARLY_STOP] = "early-stop",
+    [SABOTAGE_DROP_GUARD] = "drop-guard",
 };
+
+bool sabotage_turn(enum Sabotage which, unsigned one_in)
+{
+    static unsigned turn; /* atomic */
+
+    return sabotaged(which) && __atomic_add_fetch(&turn, 1, __ATOMIC_RELAXED) % one_in == 0;
+}
 
 const char *sabotage_name(int which)
 {

@@ -25,15 +25,24 @@ enum Sabotage {
     SABOTAGE_DROP_COALESCED_IO, /* or of a coalesced range */
     SABOTAGE_DROP_LOG,      /* or of a client of the dirty log */
     SABOTAGE_DROP_COALESCED, /* now and then a write to a coalesced range is lost */
+    SABOTAGE_DROP_INVALIDATE, /* now and then threads keep translations that are gone */
+    SABOTAGE_DROP_NOTIFY,   /* now and then a notifier is not told of translations */
+    SABOTAGE_DROP_HOLD,     /* mappings do not keep memory from being released */
+    SABOTAGE_STALE_WINDOW,  /* a cached window is used whatever the generation */
+    SABOTAGE_DROP_LOCK,     /* now and then a call does without its region's lock */
+    SABOTAGE_EARLY_STOP,    /* stopping calls does not wait for those in flight */
+    SABOTAGE_DROP_GUARD,    /* now and then an access that comes back is not seen to */
     SABOTAGE_COUNT,
 };
 
 #ifdef FLATVIEW_SABOTAGE
 extern enum Sabotage sabotage_active; /* set once, before threads start */
 const char *sabotage_name(int which); /* as on the command line; NULL if there is no such */
+bool sabotage_turn(enum Sabotage which, unsigned one_in); /* now and then: one time in so many */
 #define sabotaged(which) __builtin_expect(sabotage_active == (which), 0)
 #else
 #define sabotaged(which) false
+#define sabotage_turn(which, one_in) ((void)(which), false)
 #endif
 
 #endif

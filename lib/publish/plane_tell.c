@@ -58,19 +58,7 @@ static void tell_log(MemoryListener *listener, const MemoryPlaneItem *item, bool
     }
 }
 
-/* Only under sabotage: one announcement in 8. */
-static bool is_forgotten(MemoryPlane plane, bool added)
-{
-#ifdef FLATVIEW_SABOTAGE
-    static const enum Sabotage drop[] = {SABOTAGE_DROP_LOG, SABOTAGE_DROP_COALESCED_IO, SABOTAGE_DROP_EVENTFD};
-    static unsigned turn; /* under the topology lock */
-
-    return sabotaged(drop[plane]) && added && ++turn % 8 == 0;
-#else
-    (void)plane, (void)added;
-    return false;
-#endif
-}
+static const enum Sabotage drop[] = {SABOTAGE_DROP_LOG, SABOTAGE_DROP_COALESCED_IO, SABOTAGE_DROP_EVENTFD};
 
 static void tell(MemoryListener *listener, MemoryPlane plane, const MemoryPlaneItem *item, bool added)
 {
@@ -79,7 +67,7 @@ static void tell(MemoryListener *listener, MemoryPlane plane, const MemoryPlaneI
     void (*coalesced)(MemoryListener *, const MemoryRegionSection *, hwaddr, hwaddr);
     hwaddr len;
 
-    if (is_forgotten(plane, added)) {
+    if (added && sabotage_turn(drop[plane], 8)) {
         return;
     }
     switch (plane) {

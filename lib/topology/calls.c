@@ -17,6 +17,7 @@
 
 #include "base/live.h"
 #include "base/mem.h"
+#include "base/sabotage.h"
 
 static Lock stops_lock = LOCK_INITIALIZER(LOCK_RANK_LEAF, "stops");
 static pthread_cond_t stops_changed = PTHREAD_COND_INITIALIZER; /* a stopped region was resumed, or came to rest */
@@ -193,7 +194,7 @@ int calls_stop(RegionCalls *calls, bool callers_wait)
         __atomic_store_n(&n_waited_for, n_waited_for + 1, __ATOMIC_RELAXED);
     }
     __atomic_fetch_or(&calls->word, callers_wait ? CALLS_STOPPED | CALLS_WAIT : CALLS_STOPPED, __ATOMIC_RELAXED);
-    while (__atomic_load_n(&calls->word, __ATOMIC_ACQUIRE) & CALLS_NUMBER) {
+    while (__atomic_load_n(&calls->word, __ATOMIC_ACQUIRE) & CALLS_NUMBER && !sabotaged(SABOTAGE_EARLY_STOP)) {
         lock_wait(&stops_lock, &stops_changed);
     }
     lock_release(&stops_lock);
@@ -207,12 +208,12 @@ int calls_resume(RegionCalls *calls)
     lock_acquire(&stops_lock);
     if (!calls_are_stopped(calls)) {
         err = -EINVAL;
-    } else if (__atomic_load_n(&calls->word, __ATOMIC_RELAXED) & CALLS_NUMBER) {
+    } else if (__atomic_load_n(&calls->word, __ATOMIC_RELAXED) & CALLS_NUMBER && !sabotaged(SABOTAGE_EARLY_STOP)) {
         err = -EBUSY; /* let the one who stops it see 0 once */
     } else {
         forget_stop(calls);
         live_sub(LIVE_STOPPED, 1);
-        __atomic_store_n(&calls->word, 0, __ATOMIC_RELEASE);
+        __atomic_fetch_and(&calls->word, CALLS_NUMBER, __ATOMIC_RELEASE);
         pthread_cond_broadcast(&stops_changed);
     }
     lock_release(&stops_lock);

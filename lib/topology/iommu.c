@@ -13,6 +13,7 @@
 #include <errno.h>
 
 #include "base/mem.h"
+#include "base/sabotage.h"
 
 static uint64_t last_id; /* atomic */
 static uint64_t live_notifiers; /* atomic */
@@ -61,6 +62,9 @@ void iommu_invalidate(IommuRegion *iommu, unsigned index, AddrRange range)
     AddrRange *at;
     uint64_t n;
 
+    if (sabotage_turn(SABOTAGE_DROP_INVALIDATE, 8)) {
+        return;
+    }
     lock_acquire(&iommu->log_lock);
     n = table->seq;
     at = &table->log[n % IOMMU_LOG];
@@ -162,6 +166,9 @@ void iommu_tell(IOMMUNotifier *notifier, const IOMMUTLBEvent *event)
 
     if (!(notifier->notifier_flags & event->type) ||
         !range_intersect((AddrRange){entry.iova, entry.last}, (AddrRange){notifier->first, notifier->last}, &part)) {
+        return;
+    }
+    if (sabotage_turn(SABOTAGE_DROP_NOTIFY, 8)) {
         return;
     }
     entry.translated_addr += part.first - entry.iova;

@@ -6,6 +6,7 @@
 #define FLATVIEW_TOPOLOGY_RELEASE_H
 
 #include "base/retire.h"
+#include "base/sabotage.h"
 #include "topology/region.h"
 
 /* The transaction that destroyed mr has committed: wait for those who can still see it, then release. Cannot fail. Under
@@ -16,12 +17,16 @@ void region_retire(MemoryRegion *mr);
    writer waits for it. Any context, no lock; the first in the read section, or the pin, in which mr was found. */
 static inline void region_hold(MemoryRegion *mr)
 {
-    retire_hold(&mr->retire);
+    if (!sabotaged(SABOTAGE_DROP_HOLD)) {
+        retire_hold(&mr->retire);
+    }
 }
 
 static inline void region_unhold(MemoryRegion *mr)
 {
-    retire_unhold(&mr->retire);
+    if (!sabotaged(SABOTAGE_DROP_HOLD)) {
+        retire_unhold(&mr->retire);
+    }
 }
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -243,6 +244,36 @@ TEST_F(Serial, CallsMayWaitForAStoppedRegion)
     caller.join();
     EXPECT_EQ(5, seen);
     EXPECT_EQ(0, memory_reclaim());
+}
+
+/* The old lock may be gone by then. */
+TEST_F(Serial, ACallThatWaitedTakesTheLockThatItsRegionWasGivenMeanwhile)
+{
+    pthread_mutex_t next_mutex = PTHREAD_MUTEX_INITIALIZER;
+    MemoryLock next = {&next_mutex, nullptr, nullptr};
+    std::atomic<bool> begun{false};
+    bool old_is_free = false, new_is_free = true;
+
+    a.on_write = [&](hwaddr, uint64_t, unsigned) {
+        old_is_free = pthread_mutex_trylock(&mutex) == 0;
+        new_is_free = pthread_mutex_trylock(&next_mutex) == 0;
+        return MEMTX_OK;
+    };
+    ASSERT_EQ(0, memory_region_set_lock(&a.mr, &lock));
+    ASSERT_EQ(0, memory_region_set_counted(&a.mr, true));
+    ASSERT_EQ(0, memory_region_stop_calls(&a.mr, MEMORY_STOP_WAIT));
+    std::thread caller([&] {
+        begun = true;
+        EXPECT_EQ(MEMTX_OK, store(A, 0));
+    });
+    wait_for(begun);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20)); /* so that it waits, if the machine is not too busy */
+    ASSERT_EQ(0, memory_region_set_lock(&a.mr, &next));
+    ASSERT_EQ(0, memory_region_resume_calls(&a.mr));
+    caller.join();
+    EXPECT_TRUE(old_is_free);
+    EXPECT_FALSE(new_is_free);
+    pthread_mutex_unlock(&mutex);
 }
 
 TEST_F(Serial, WhoWouldWaitForItselfIsTold)
