@@ -73,9 +73,3 @@ bool fact_allows(const Fact *fact, uint64_t since, uint64_t value, uint64_t mask
     }
     return found || get(&fact->clock) / 2 > since / 2 + FACT_RING - 3;
 }
-
-bool fact_was_steady(const Fact *fact, uint64_t since, uint64_t *ret_value)
-{
-    *ret_value = get(&fact->ring[since / 2 % FACT_RING]);
-    return since % 2 == 0 && get(&fact->clock) == since;
-}

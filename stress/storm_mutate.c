@@ -122,9 +122,9 @@ static int disturb(StormThread *t, const Target *g)
         return place_again(g, g->addr, g->priority + (int)storm_below(t, 5) - 2);
     case 4:
         if (memory_region_get_ram_ptr(g->mr)) {
-            bool log = memory_region_is_logging(g->mr, DIRTY_MEMORY_MIGRATION);
+            bool log = memory_region_is_logging(g->mr, DIRTY_MEMORY_VGA); /* global logging has MIGRATION */
 
-            return memory_region_set_log(g->mr, !log, DIRTY_MEMORY_MIGRATION);
+            return memory_region_set_log(g->mr, !log, DIRTY_MEMORY_VGA);
         }
         break;
     case 5:

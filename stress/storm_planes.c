@@ -23,6 +23,7 @@ static const StormPlane *const all[] = {
     &storm_iommu,
     &storm_dma,
     &storm_serial,
+    &storm_resize,
 };
 
 #define PLANES (sizeof(all) / sizeof(all[0]))

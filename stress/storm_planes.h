@@ -13,6 +13,7 @@
  *   storm_iommu.c       translations that change; storm_iommu_access.c: who is translated
  *   storm_dma.c         hot-unplug of memory that is mapped (storm_dma_map.c) and looked at (storm_windows.c)
  *   storm_serial.c      locks of regions, stops, and accesses that come back
+ *   storm_resize.c      RAM that grows, shrinks and dies under the log; global logging
  */
 #ifndef FLATVIEW_STRESS_STORM_PLANES_H
 #define FLATVIEW_STRESS_STORM_PLANES_H
@@ -40,6 +41,7 @@ extern const StormPlane storm_coalesced;
 extern const StormPlane storm_iommu;
 extern const StormPlane storm_dma;
 extern const StormPlane storm_serial;
+extern const StormPlane storm_resize;
 
 /* storm_log_mirror.c: of the space that storm_dirty.c changes */
 bool log_mirror_start(AddressSpace *as, uint64_t *did);
@@ -87,7 +89,5 @@ uint64_t fact_value(const Fact *fact); /* the last that was surely in force */
    many to know. */
 uint64_t fact_now(const Fact *fact);
 bool fact_allows(const Fact *fact, uint64_t since, uint64_t value, uint64_t mask);
-/* One value alone was, and which. */
-bool fact_was_steady(const Fact *fact, uint64_t since, uint64_t *ret_value);
 
 #endif

@@ -34,6 +34,7 @@ static const char *const names[SABOTAGE_COUNT] = {
     [SABOTAGE_DROP_LOCK] = "drop-lock",
     [SABOTAGE_EARLY_STOP] = "early-stop",
     [SABOTAGE_DROP_GUARD] = "drop-guard",
+    [SABOTAGE_DROP_GROWN] = "drop-grown",
 };
 
 bool sabotage_turn(enum Sabotage which, unsigned one_in)

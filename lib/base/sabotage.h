@@ -32,6 +32,7 @@ enum Sabotage {
     SABOTAGE_DROP_LOCK,     /* now and then a call does without its region's lock */
     SABOTAGE_EARLY_STOP,    /* stopping calls does not wait for those in flight */
     SABOTAGE_DROP_GUARD,    /* now and then an access that comes back is not seen to */
+    SABOTAGE_DROP_GROWN,    /* now and then RAM that appears by growing is not dirty */
     SABOTAGE_COUNT,
 };
 

@@ -189,6 +189,9 @@ void dirty_log_resized(RamBlock *block, uint64_t from)
     unsigned client;
 
     if (from < to) {
+        if (sabotage_turn(SABOTAGE_DROP_GROWN, 4)) {
+            return;
+        }
         reader_enter();
         dirty_log_mark(&block->dirty, from, to - from);
         reader_exit();
