@@ -2,7 +2,7 @@
 /*
  * planes_bench.c - what regions carry beside what they show: what changing it costs, and using it.
  *
- *   eventfds   3,200 ioeventfds on 100 devices, and on 50 (so that "linear" is a ratio), with a listener: one by one, each its
+ *   eventfds   3,200 ioeventfds on 100 devices, and on 50 and 10 (so that "linear" is a ratio), with a listener: one by one, each its
  *              own commit; by batch, a commit for each device; in one commit. Then one device with its 32 is moved, among
  *              others, and one ioeventfd is added and taken away: the listener counts what it is told.
  *   kick       a store that is an ioeventfd's, against the write() alone
@@ -320,6 +320,7 @@ int main(int argc, char **argv)
     bench_init(argc, argv, "planes");
     bench_pin(0);
     for (how = ONE_BY_ONE; how <= ONE_COMMIT; how++) {
+        setup_eventfds(DEVICES / 10, how);
         setup_eventfds(DEVICES / 2, how);
         setup_eventfds(DEVICES, how);
     }

@@ -24,7 +24,8 @@ from targets import WORSE, judge, print_targets, unclear_scenarios
 FLAVOURS = ['flavour_memb', 'flavour_bp', 'flavour_mb', 'flavour_qsbr']
 PROGRAMS = {'flavour': FLAVOURS}    # scenario: what to run, if not <scenario>_bench
 # Those with single-threaded cases, or with exact bytes.
-COUNTED = ('publish', 'machine', 'populate', 'dispatch', 'access', 'find', 'memory', 'maps', 'planes', 'dirty', 'flavour')
+COUNTED = ('publish', 'machine', 'populate', 'dispatch', 'access', 'find', 'memory', 'maps', 'planes', 'dirty', 'dma',
+           'flavour')
 RUNS = 2                                       # of a scenario whose targets stay unclear
 
 

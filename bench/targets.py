@@ -200,7 +200,37 @@ def scale_targets():
                      ('<=', 1.01), bounded_by_reader(reader))
 
 
-TARGETS = [*publish_targets(), *dispatch_targets(), *scale_targets()]
+def ratio_of(scenario, metric, over, under):
+    """Of two cases of a scenario that is no ladder: (subject, params) each."""
+    def value(results):
+        a, b = (pick(results, scenario, metric, subject, **params) for subject, params in (over, under))
+        return a and b and (a['min'] / b['min'], a['min'] / b['median'])
+    return value
+
+
+def planes_targets():
+    for how in ('one by one', 'batch of a device', 'one commit'):
+        yield Target(f'add an ioeventfd, {how}: 3,200 on 100 devices to 320 on 10, instructions', 'planes', ('<=', 1.3),
+                     ratio_of('planes', 'instructions', ('eventfds: add', dict(devices=100, how=how)),
+                              ('eventfds: add', dict(devices=10, how=how))), ceiling=1.6)
+    for subject, what in (('eventfds: move a device of 32', 'move a device of 32 ioeventfds'),
+                          ('eventfds: add and delete one', 'add and delete an ioeventfd')):
+        yield Target(f'{what}: among 3,200 to among 320, instructions', 'planes', ('<=', 1.3),
+                     ratio_of('planes', 'instructions', (subject, dict(devices=100)), (subject, dict(devices=10))))
+    yield Target('toggle logging of one region of 4,096 to one of 16, instructions', 'dirty', ('<=', 1.1),
+                 ratio_of('dirty', 'instructions', ('toggle', dict(n=4096)), ('toggle', dict(n=16))))
+    for metric in ('instructions', 'time'):
+        yield Target(f'collect a clean GiB to reading as many words, {metric}', 'dirty', ('<=', 1.2 if metric == 'time' else 2.2),
+                     ratio_of('dirty', metric, ('collect', {}), ('read words', {})), ceiling=3)
+        yield Target(f'merge a GiB misaligned to aligned, {metric}', 'dirty', ('<=', 2),
+                     ratio_of('dirty', metric, ('merge', dict(bits='misaligned')), ('merge', dict(bits='aligned'))))
+        yield Target(f'load through a cached window to a plain one, {metric}', 'dma', ('<=', 1.2),
+                     ratio_of('dma', metric, ('load: cached window', dict(iommu=0)), ('load: plain', dict(iommu=0))))
+        yield Target(f'load through a cached window behind an IOMMU to a plain one, {metric}', 'dma', ('<=', 0.5),
+                     ratio_of('dma', metric, ('load: cached window', dict(iommu=1)), ('load: plain', dict(iommu=1))))
+
+
+TARGETS = [*publish_targets(), *dispatch_targets(), *scale_targets(), *planes_targets()]
 
 
 def unclear_scenarios(results):

@@ -17,18 +17,11 @@
 #include "access/exact.h"
 #include "access/interpose.h"
 #include "access/iommu.h"
+#include "access/reach.h"
 
 static hwaddr min_len(hwaddr a, hwaddr b)
 {
     return a < b ? a : b;
-}
-
-static bool is_memory_for(const FlatRange *range, bool is_write)
-{
-    if (range->flags & FLAT_EXACT) {
-        return !(is_write && (range->flags & FLAT_READONLY));
-    }
-    return range->flags & (is_write ? FLAT_DIRECT_WRITE : FLAT_DIRECT_READ);
 }
 
 static MemTxResult memory_rw(const FlatRange *range, hwaddr addr, uint8_t *buf, size_t len, bool is_write)
@@ -85,7 +78,7 @@ static MemTxResult range_rw(const FlatRange *range, hwaddr addr, MemTxAttrs attr
     if (__builtin_expect(range->flags & FLAT_INTERPOSED, 0)) {
         return interpose_rw(range, addr, attrs, buf, len, is_write);
     }
-    if (is_memory_for(range, is_write)) {
+    if (range_is_memory(range, is_write)) {
         return memory_rw(range, addr, buf, len, is_write);
     }
     if (!range->ops && !range->host) {
@@ -248,7 +241,7 @@ static MemTxResult range_load(const FlatRange *range, hwaddr addr, MemTxAttrs at
         *ret_value = value_from_bytes(bytes, size, big_endian);
         return result;
     }
-    if (!is_memory_for(range, false)) {
+    if (!range_is_memory(range, false)) {
         if (takes_plainly(range, offset, size, REGION_IO_FAST_READ(__builtin_ctz(size)), 0)) {
             value = range->ops->read(range->mr, offset + range->bias, size);
             result = MEMTX_OK;
@@ -278,7 +271,7 @@ static MemTxResult range_store(const FlatRange *range, hwaddr addr, MemTxAttrs a
         value_to_bytes(value, bytes, size, big_endian);
         return interpose_access(range, addr, attrs, bytes, size, true);
     }
-    if (!is_memory_for(range, true)) {
+    if (!range_is_memory(range, true)) {
         value = dispatch_order(range, value, size, big_endian);
         if (takes_plainly(range, offset, size, REGION_IO_FAST_WRITE(__builtin_ctz(size)), FLAT_READONLY)) {
             range->ops->write(range->mr, offset + range->bias, value, size);
@@ -383,61 +376,4 @@ MemTxResult dispatch_store_unregistered(AddressSpace *as, hwaddr addr, MemTxAttr
 {
     reader_enter();
     return dispatch_store_slow(as, addr, attrs, size, big_endian, value);
-}
-
-static MemTxResult range_takes(const FlatRange *range, bool is_write)
-{
-    if (is_memory_for(range, is_write) || (range->flags & FLAT_INTERPOSED)) {
-        return MEMTX_OK; /* how the interposer answers is its affair */
-    }
-    if (is_write) {
-        bool answers = !(range->flags & FLAT_READONLY) && (range->ops->write || range->ops->write_with_attrs);
-
-        return answers ? MEMTX_OK : MEMTX_ACCESS_ERROR;
-    }
-    return range->ops->read || range->ops->read_with_attrs ? MEMTX_OK : MEMTX_ACCESS_ERROR;
-}
-
-/* The range behind IOMMU regions, as as sees it: at its addresses, and no further than translations go. Not inlined: whoever
-   has none of them pays nothing for it. */
-static __attribute__((noinline)) MemTxResult translated_section(AddressSpace *as, hwaddr addr, bool is_write,
-                                                                MemTxAttrs attrs, MemoryRegionSection *ret_section)
-{
-    DispatchViews views;
-    FlatRange piece;
-    Resolved at;
-    MemTxResult result;
-
-    dispatch_views_begin(&views, as);
-    result = dispatch_resolve(&views, as, addr, is_write, attrs, &at);
-    if (result != MEMTX_OK) {
-        return result;
-    }
-    if (!at.range->ops && !at.range->host) {
-        return MEMTX_DECODE_ERROR;
-    }
-    piece = flat_range_cut(at.range, at.addr - at.before, at.addr + at.after);
-    *ret_section = flat_range_section(&piece);
-    ret_section->offset_within_address_space = addr - at.before;
-    ret_section->last = addr + at.after;
-    ret_section->readonly |= !(at.perm & IOMMU_WO);
-    return range_takes(at.range, is_write);
-}
-
-MemTxResult dispatch_translate(AddressSpace *as, hwaddr addr, bool is_write, MemTxAttrs attrs,
-                               MemoryRegionSection *ret_section)
-{
-    const FlatRange *range = thread_cache_find(cell_view(space_cell(as)), addr);
-
-    if (!range) {
-        return MEMTX_DECODE_ERROR;
-    }
-    if (__builtin_expect(range->flags & FLAT_IOMMU, 0)) {
-        return translated_section(as, addr, is_write, attrs, ret_section);
-    }
-    if (!range->ops && !range->host) {
-        return MEMTX_DECODE_ERROR;
-    }
-    *ret_section = flat_range_section(range);
-    return range_takes(range, is_write);
 }

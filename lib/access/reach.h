@@ -46,6 +46,15 @@ static inline bool range_is_direct(const FlatRange *range, bool is_write)
            (is_write ? FLAT_DIRECT_WRITE : FLAT_DIRECT_READ);
 }
 
+/* Memory for this direction, to be copied or, if it is mapped hardware, accessed by its widths: no callbacks. */
+static inline bool range_is_memory(const FlatRange *range, bool is_write)
+{
+    if (range->flags & FLAT_EXACT) {
+        return !(is_write && (range->flags & FLAT_READONLY));
+    }
+    return range->flags & (is_write ? FLAT_DIRECT_WRITE : FLAT_DIRECT_READ);
+}
+
 /* What an access of this direction to memory or registers of this range comes to, as far as the range alone decides. */
 MemTxResult range_result(const FlatRange *range, bool is_write);
 

@@ -503,6 +503,59 @@ TEST_F(MemoryIommu, AMapThatLeadsToItselfIsRefusedByName)
     EXPECT_EQ(0, memory_region_quiesce(&alias));
 }
 
+/* An alias of the IOMMU region in the very space to which it translates, directly and inside a container. */
+TEST_F(MemoryIommu, AnAliasInTheTargetIsFollowedToAnEnd)
+{
+    MemoryRegion alias, box;
+    AddressSpace boxed = {};
+    MemoryRegionCache cache;
+    IOMMUTLBEntry entry;
+    uint32_t word = 3;
+    uint8_t buf[16];
+
+    ASSERT_EQ(0, memory_region_init_alias(&alias, "alias", &iommu.mr, 0x50000, 0x1000));
+    ASSERT_EQ(0, memory_region_init(&box, "box", 0x2000));
+    ASSERT_EQ(0, memory_region_add_subregion(&box, 0x1000, &alias));
+    ASSERT_EQ(0, memory_region_add_subregion(&system, 0x4f000, &box));
+    /* One to one, so that the alias at 0x50000 shows the IOMMU region at 0x50000, which leads to the alias, and so on. */
+    map(&iommu, 0, UINT64_MAX, 0);
+    ASSERT_EQ(0, address_space_cache_init(&cache, &dma, 0x50000, 0x100));
+    for (AddressSpace *as : {&dma, &memory}) {
+        EXPECT_EQ(MEMTX_ERROR, address_space_ldl_le(as, 0x50000, attrs, &word));
+        EXPECT_EQ(MEMTX_ERROR, address_space_stl_le(as, 0x50000, attrs, 0));
+        EXPECT_EQ(MEMTX_ERROR, address_space_read(as, 0x50ff0, attrs, buf, sizeof(buf)));
+        EXPECT_EQ(MEMTX_ERROR, address_space_get_iotlb_entry(as, 0x50000, false, attrs, &entry));
+        MemoryMapping mapping = {};
+        MemoryMapRange range = {0x50000, 0x10};
+        EXPECT_EQ(-EIO, address_space_map_sg(as, &range, 1, MEMORY_MAP_READ, attrs, &mapping));
+    }
+    EXPECT_EQ(MEMTX_ERROR, address_space_ldl_le_cached(&cache, 0, attrs, &word));
+    EXPECT_EQ(3u, word);
+    memory_read_begin();
+    EXPECT_EQ(nullptr, address_space_cache_ptr(&cache, 0, 4, false));
+    memory_read_end();
+    /* What lies beside it is reached as ever; and the map is told apart by name where it can be seen. */
+    host(&ram)[0] = 42;
+    EXPECT_EQ(MEMTX_OK, address_space_ldl_le(&dma, 0x10000, attrs, &word));
+    EXPECT_EQ(42u, word);
+    EXPECT_EQ(-ELOOP, mapped({&memory, 0x50000, 0x50fff, 0x50000, IOMMU_RW}));
+    EXPECT_EQ(-ELOOP, mapped({&memory, 0, UINT64_MAX, 0, IOMMU_RW})) << "somewhere in it";
+    ASSERT_EQ(0, address_space_init(&boxed, &box, "a container that shows it"));
+    EXPECT_EQ(-ELOOP, mapped({&boxed, 0, 0x1fff, 0x4f000, IOMMU_RW}));
+    EXPECT_EQ(0, mapped({&boxed, 0, 0xfff, 0x4f000, IOMMU_RW})) << "beside it";
+    /* Into the region itself it cannot be put: then it would show itself, without any table. */
+    ASSERT_EQ(0, memory_region_del_subregion(&box, &alias));
+    EXPECT_EQ(-ELOOP, memory_region_add_subregion(&iommu.mr, 0x50000, &alias));
+    EXPECT_EQ(nullptr, memory_region_get_parent(&alias));
+    address_space_cache_destroy(&cache);
+    EXPECT_EQ(0, address_space_destroy(&boxed, nullptr));
+    EXPECT_EQ(0, memory_region_del_subregion(&system, &box));
+    for (MemoryRegion *mr : {&alias, &box}) {
+        EXPECT_EQ(0, memory_region_destroy(mr));
+        EXPECT_EQ(0, memory_region_quiesce(mr));
+    }
+}
+
 TEST_F(MemoryIommu, EntriesThatContradictThemselvesAreErrors)
 {
     uint32_t word;
