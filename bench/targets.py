@@ -220,7 +220,8 @@ def planes_targets():
     yield Target('toggle logging of one region of 4,096 to one of 16, instructions', 'dirty', ('<=', 1.1),
                  ratio_of('dirty', 'instructions', ('toggle', dict(n=4096)), ('toggle', dict(n=16))))
     for metric in ('instructions', 'time'):
-        yield Target(f'collect a clean GiB to reading as many words, {metric}', 'dirty', ('<=', 1.2 if metric == 'time' else 2.2),
+        yield Target(f'collect a clean GiB to reading as many words, {metric}', 'dirty',
+                     ('<=', 1.2 if metric == 'time' else 2.2),
                      ratio_of('dirty', metric, ('collect', {}), ('read words', {})), ceiling=3)
         yield Target(f'merge a GiB misaligned to aligned, {metric}', 'dirty', ('<=', 2),
                      ratio_of('dirty', metric, ('merge', dict(bits='misaligned')), ('merge', dict(bits='aligned'))))
