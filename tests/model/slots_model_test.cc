@@ -78,8 +78,30 @@ protected:
         return list;
     }
 
+    /* Both halves at once, side by side but not of one range: a table that merges has one slot for them, to be cut later. */
+    int place_halves()
+    {
+        hwaddr addr = random() % (PAGES / 2) * PAGE;
+        int err = memory_transaction_begin();
+
+        for (int i = 0; i < 2 && err == 0; i++) {
+            if (memory_region_get_parent(&half[i])) {
+                err = memory_region_del_subregion(&root, &half[i]);
+            }
+            err = err ? err : memory_region_set_nonvolatile(&half[i], i);
+            err = err ? err : memory_region_set_readonly(&half[i], false);
+            err = err ? err : memory_region_set_enabled(&half[i], true);
+            err = err ? err : memory_region_add_subregion_overlap(&root, addr + i * HALF, &half[i], 4);
+        }
+        return err ? err : memory_transaction_commit();
+    }
+
     int change()
     {
+        if (random() % 8 == 0) {
+            return place_halves();
+        }
+
         MemoryRegion *mr = all()[random() % (2 + RAMS + DEVICES)];
         bool is_ram = !(mr >= &device[0] && mr < &device[DEVICES]);
         /* Mostly pages; now and then something that lies across them. */
