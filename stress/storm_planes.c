@@ -24,6 +24,7 @@ static const StormPlane *const all[] = {
     &storm_dma,
     &storm_serial,
     &storm_resize,
+    &storm_interpose,
 };
 
 #define PLANES (sizeof(all) / sizeof(all[0]))

@@ -14,6 +14,7 @@
  *   storm_dma.c         hot-unplug of memory that is mapped (storm_dma_map.c) and looked at (storm_windows.c)
  *   storm_serial.c      locks of regions, stops, and accesses that come back
  *   storm_resize.c      RAM that grows, shrinks and dies under the log; global logging
+ *   storm_interpose.c   interposers put in and taken out
  */
 #ifndef FLATVIEW_STRESS_STORM_PLANES_H
 #define FLATVIEW_STRESS_STORM_PLANES_H
@@ -42,6 +43,7 @@ extern const StormPlane storm_iommu;
 extern const StormPlane storm_dma;
 extern const StormPlane storm_serial;
 extern const StormPlane storm_resize;
+extern const StormPlane storm_interpose;
 
 /* storm_log_mirror.c: of the space that storm_dirty.c changes */
 bool log_mirror_start(AddressSpace *as, uint64_t *did);

@@ -14,6 +14,7 @@
 #include "access/dispatch.h"
 #include "access/guest_ram.h"
 #include "access/splitter.h"
+#include "base/sabotage.h"
 #include "view/interposal.h"
 
 struct MemoryInterposed {
@@ -77,6 +78,9 @@ static MemTxResult level(const FlatRange *range, hwaddr addr, MemTxAttrs attrs, 
 MemTxResult interpose_access(const FlatRange *range, hwaddr addr, MemTxAttrs attrs, uint8_t *bytes, unsigned size,
                              bool is_write)
 {
+    if (sabotage_turn(SABOTAGE_DROP_INTERPOSER, 16)) {
+        return answer(range, addr, attrs, bytes, size, is_write);
+    }
     return level(range, addr, attrs, bytes, size, is_write, 0);
 }
 

@@ -35,6 +35,7 @@ static const char *const names[SABOTAGE_COUNT] = {
     [SABOTAGE_EARLY_STOP] = "early-stop",
     [SABOTAGE_DROP_GUARD] = "drop-guard",
     [SABOTAGE_DROP_GROWN] = "drop-grown",
+    [SABOTAGE_DROP_INTERPOSER] = "drop-interposer",
 };
 
 bool sabotage_turn(enum Sabotage which, unsigned one_in)

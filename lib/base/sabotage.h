@@ -33,6 +33,7 @@ enum Sabotage {
     SABOTAGE_EARLY_STOP,    /* stopping calls does not wait for those in flight */
     SABOTAGE_DROP_GUARD,    /* now and then an access that comes back is not seen to */
     SABOTAGE_DROP_GROWN,    /* now and then RAM that appears by growing is not dirty */
+    SABOTAGE_DROP_INTERPOSER, /* now and then an access goes past its interposers */
     SABOTAGE_COUNT,
 };
 
