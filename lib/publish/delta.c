@@ -42,6 +42,9 @@ static void section_vec_reset(SectionVec *vec)
 
 void delta_reset(void)
 {
+    if (!set.n_deltas) {
+        return; /* all else is put in after the first of them */
+    }
     section_vec_reset(&set.old_sections);
     section_vec_reset(&set.new_sections);
     set.n_spans = 0;

@@ -183,7 +183,7 @@ static bool mark_visit(MemoryRegion *mr, AddrRange window, MemoryRegion **aliase
     if (mr->cell && mr->aliases) {
         *aliases = dirty_loud_aliases(mr);
     }
-    if (range_shift_up(window, mr->addr, &window)) {
+    if ((mr->cell || mr->rooted) && range_shift_up(window, mr->addr, &window)) {
         mark_at_root(mr, window);
     }
     return true;

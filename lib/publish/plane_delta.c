@@ -48,6 +48,9 @@ static void vec_reset(ItemVec *vec)
 
 void plane_delta_reset(void)
 {
+    if (!set.n_deltas) {
+        return; /* all else is put in after the first of them */
+    }
     vec_reset(&set.old_side);
     vec_reset(&set.new_side);
     vec_reset(&set.old_items);
