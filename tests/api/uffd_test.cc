@@ -6,14 +6,21 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstddef>
 #include <cstdio>
 #include <cstring>
 #include <mutex>
 #include <random>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <flatview/accel/uffd.h>
@@ -328,6 +335,53 @@ TEST_F(Uffd, RefusesWhatIsNoSpaceAndFreesItselfFromACallback)
     EXPECT_EQ(second, nullptr);
     ASSERT_EQ(memory_region_set_enabled(&ram, false), 0);
     ASSERT_EQ(memory_listener_unregister(&other), 0);
+}
+
+/* As on a kernel without it, or in a container that does not allow it. */
+bool forbid_userfaultfd(int error)
+{
+    sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | unsigned(error)),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    sock_fprog filter = {sizeof(program) / sizeof(program[0]), program};
+
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+TEST(UffdReason, IsGivenWhereThereIsNoUserfaultfd)
+{
+    MemoryRegion root;
+    AddressSpace as;
+
+    ASSERT_EQ(memory_region_init(&root, "root", UINT64_MAX), 0);
+    ASSERT_EQ(address_space_init(&as, &root, "as"), 0);
+    for (auto [error, expected] : {std::pair<int, int>{ENOSYS, -EOPNOTSUPP}, {EPERM, -EPERM}}) {
+        int status = -1;
+        pid_t child = fork();
+
+        if (child == 0) {
+            FlatviewUffd *uffd = nullptr;
+            const char *reason = nullptr;
+
+            if (!forbid_userfaultfd(error)) {
+                _exit(77);
+            }
+            _exit(flatview_uffd_new(&as, 0, &uffd, &reason) == expected && !uffd && reason ? 0 : 1);
+        }
+        ASSERT_GT(child, 0);
+        ASSERT_EQ(waitpid(child, &status, 0), child);
+        ASSERT_TRUE(WIFEXITED(status));
+        if (WEXITSTATUS(status) == 77) {
+            GTEST_SKIP() << "no seccomp filters here";
+        }
+        EXPECT_EQ(WEXITSTATUS(status), 0) << strerror(error);
+    }
+    EXPECT_EQ(address_space_destroy(&as, nullptr), 0);
+    EXPECT_EQ(memory_region_destroy(&root), 0);
+    EXPECT_EQ(memory_region_quiesce(&root), 0);
 }
 
 }
