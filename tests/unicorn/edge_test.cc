@@ -16,6 +16,7 @@ SNIPPET(store_and_halt);
 SNIPPET(store_and_jump);
 SNIPPET(mark);
 SNIPPET(count_and_halt);
+SNIPPET(two_blocks);
 SNIPPET(count16);
 SNIPPET(patch);
 SNIPPET(patched);
@@ -122,6 +123,27 @@ TEST(UnicornEdge, StopsForCommitsAreNeverTakenForHaltsNorHaltsForStops)
         ASSERT_EQ(get(m, 0, UC_X86_REG_EIP), code + 4) << "stopped too late";
     }
     EXPECT_EQ(word(m, MARKER), 0u);
+}
+
+TEST(UnicornEdge, GoesOnWhereItWasAlsoWithHooksOfCode)
+{
+    Machine m;
+    hwaddr code = PUT(m, 0x3000, two_blocks);
+    uc_hook hook;
+
+    ASSERT_EQ(uc_hook_add(m.engines[0], &hook, UC_HOOK_CODE,
+                          reinterpret_cast<void *>(+[](uc_engine *, uint64_t, uint32_t, void *) {}), nullptr, 1, 1), UC_ERR_OK);
+    {
+        Commits commits(m);
+
+        for (int runs = 0; runs < 100 || m.stats().stops < 200; runs++) {
+            set(m, 0, UC_X86_REG_ECX, 500);
+            set(m, 0, UC_X86_REG_EDX, 0);
+            ASSERT_EQ(flatview_unicorn_vcpu_run(m.vcpus[0], code, nullptr), 0);
+            ASSERT_EQ(get(m, 0, UC_X86_REG_EDX), 500u);
+        }
+    }
+    EXPECT_EQ(uc_hook_del(m.engines[0], hook), UC_ERR_OK);
 }
 
 TEST(UnicornEdge, GoesOnWhereItWasInA16BitCodeSegment)

@@ -27,7 +27,7 @@ constexpr hwaddr CODE = 0x1000, OPS = 0x8000; /* the guest, and what each vCPU i
 struct Device {
     MemoryRegion mr; /* first: callbacks find the device by it */
     std::atomic<uint64_t> reads{0}, writes{0}, last{0};
-    unsigned last_size = 0;
+    std::atomic<unsigned> last_size{0};
     void (*on_write)(Device *) = nullptr;
 };
 

@@ -39,7 +39,17 @@ BEGIN(count_and_halt)
     hlt
 END(count_and_halt)
 
-/* The same in 16-bit code, %cx blocks of inner loops; it halts behind the mark. Position-independent, %ds is 0. */
+/* Two blocks %ecx times, counted in %edx, then a halt. */
+BEGIN(two_blocks)
+1:  incl %edx
+    jmp 2f
+    nop
+2:  decl %ecx
+    jnz 1b
+    hlt
+END(two_blocks)
+
+/* The same as before in 16-bit code, %cx blocks of inner loops; it halts behind the mark. Position-independent, %ds is 0. */
     .code16
 BEGIN(count16)
 1:  decw %cx

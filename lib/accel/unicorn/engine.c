@@ -128,10 +128,11 @@ static void on_block(uc_engine *engine, uint64_t addr, uint32_t size, void *arg)
     FlatviewUnicornVcpu *vcpu = arg;
 
     (void)engine;
-    (void)addr;
     (void)size;
-    if (gate_wanted(&vcpu->member) || vcpu->late || vcpu->n_stuck) {
-        vcpu->paused = true;
+    /* A hook of the caller's that writes the program counter takes back a stop: the latest block counts. */
+    vcpu->paused = gate_wanted(&vcpu->member) || vcpu->late || vcpu->n_stuck;
+    if (vcpu->paused) {
+        vcpu->stopped_at = addr;
         uc_emu_stop(vcpu->engine);
     }
 }
@@ -185,14 +186,40 @@ void flatview_unicorn_vcpu_kick(FlatviewUnicornVcpu *vcpu)
     gate_kick(&vcpu->member);
 }
 
+/*
+ * With a code hook in the engine, Unicorn leaves the program counter as one of the blocks before has set it, in the same page. So
+ * what the hook was told counts; for x86 that includes the base of the code segment, which is known in real mode, and 0 if the two
+ * are in one page.
+ */
+static uint64_t counter_before(const FlatviewUnicornVcpu *vcpu, uint64_t pc)
+{
+    uint64_t cr0 = 0, at = vcpu->stopped_at;
+    uint16_t cs = 0;
+
+    if (vcpu->pc_register != UC_X86_REG_RIP && vcpu->pc_register != UC_X86_REG_EIP && vcpu->pc_register != UC_X86_REG_IP) {
+        return at;
+    }
+    uc_reg_read(vcpu->engine, UC_X86_REG_CR0, &cr0);
+    if (cr0 & 1) {
+        return (at ^ pc) >> 12 ? pc : at;
+    }
+    uc_reg_read(vcpu->engine, UC_X86_REG_CS, &cs);
+    at -= (uint64_t)cs << 4;
+    return at > UINT16_MAX ? pc : at;
+}
+
 /* Where to go on, as uc_emu_start() wants it: Arm says in bit 0 whether that is Thumb code, a 16-bit x86 adds its segment. */
-static uint64_t resume_at(FlatviewUnicornVcpu *vcpu)
+static uint64_t resume_at(FlatviewUnicornVcpu *vcpu, bool before_block)
 {
     uint64_t pc = 0;
     uint32_t cpsr = 0;
     uint16_t cs = 0;
 
     uc_reg_read(vcpu->engine, vcpu->pc_register, &pc);
+    if (before_block) {
+        pc = counter_before(vcpu, pc);
+        uc_reg_write(vcpu->engine, vcpu->pc_register, &pc);
+    }
     if (vcpu->pc_register == UC_ARM_REG_PC) {
         uc_reg_read(vcpu->engine, UC_ARM_REG_CPSR, &cpsr);
         pc |= cpsr >> 5 & 1;
@@ -212,6 +239,8 @@ static bool fetched_too_early(const FlatviewUnicornVcpu *vcpu, uc_err err)
 static int run_guest(FlatviewUnicornVcpu *vcpu, uint64_t pc, uc_err *ret_err)
 {
     for (;;) {
+        bool early;
+
         *ret_err = mirror_settle(vcpu);
         if (*ret_err != UC_ERR_OK) {
             return -EIO;
@@ -221,18 +250,15 @@ static int run_guest(FlatviewUnicornVcpu *vcpu, uint64_t pc, uc_err *ret_err)
         }
         vcpu->paused = false;
         *ret_err = uc_emu_start(vcpu->engine, pc, UINT64_MAX, 0, 0);
-        if (fetched_too_early(vcpu, *ret_err)) {
-            vcpu->paused = true;
-            *ret_err = UC_ERR_OK;
-        }
+        early = fetched_too_early(vcpu, *ret_err);
         gate_leave(&vcpu->member);
-        if (*ret_err != UC_ERR_OK) {
+        if (!early && *ret_err != UC_ERR_OK) {
             return -EIO;
         }
-        if (!vcpu->paused) {
+        if (!early && !vcpu->paused) {
             return 0;
         }
-        pc = resume_at(vcpu);
+        pc = resume_at(vcpu, !early);
     }
 }
 

@@ -41,7 +41,8 @@ struct FlatviewUnicornVcpu {
     bool missing;        /* a slot was refused by the engine; written under mirror->lock, as late */
     size_t n_stuck;
     uc_err stuck_error;
-    bool paused; /* we have stopped the engine, nobody else */
+    bool paused;         /* we have stopped the engine, nobody else */
+    uint64_t stopped_at; /* the block before which it was */
     int busy;            /* inside flatview_unicorn_vcpu_run(); atomic */
 };
 
