@@ -265,7 +265,11 @@ TEST(Unicorn, ACopyMadeByTheDirtyLogEqualsTheOriginal)
     EXPECT_EQ(dirty_pages(&more, size), (std::vector<hwaddr>{0x3000}));
     auto collect = [&] {
         for (hwaddr page : dirty_pages(&more, size)) {
-            memcpy(copy.data() + page, original + page, 4096);
+            for (hwaddr at = page; at < page + 4096; at += 4) { /* guests write meanwhile */
+                uint32_t word = __atomic_load_n(reinterpret_cast<const uint32_t *>(original + at), __ATOMIC_RELAXED);
+
+                memcpy(copy.data() + at, &word, 4);
+            }
         }
     };
 
