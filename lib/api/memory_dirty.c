@@ -156,10 +156,6 @@ static int snapshot(MemoryRegion *mr, hwaddr addr, uint64_t size, unsigned clien
     if (!block || client >= DIRTY_CLIENTS || !ret_snapshot) {
         return -EINVAL;
     }
-    bytes = ram_block_bytes(block);
-    if (bytes < addr + size) {
-        bytes = addr + size; /* it has just shrunk: there is memory behind it all the same */
-    }
     copy = mem_alloc(sizeof(*copy)); /* before bits are taken away that could not be handed out */
     if (!copy) {
         return -ENOMEM;
@@ -169,6 +165,10 @@ static int snapshot(MemoryRegion *mr, hwaddr addr, uint64_t size, unsigned clien
         mem_free(copy, sizeof(*copy));
         return err;
     }
+    /* Read now: what grew before its bit was taken is told, and what shrinks may yet be undone. There is memory behind all of it. */
+    bytes = ram_block_bytes(block);
+    bytes = bytes > ram_block_bytes_told(block) ? bytes : ram_block_bytes_told(block);
+    bytes = bytes > addr + size ? bytes : addr + size;
     copy->first = copy->taken.first << copy->taken.shift;
     copy->last = ((copy->taken.last + 1) << copy->taken.shift) - 1;
     if (copy->last >= bytes) {

@@ -227,7 +227,7 @@ static void ram_resized(MemoryRegion *mr, uint64_t old)
 
     dirty_log_resized(block, old);
     if (block->told != block->used) { /* once, however often it was resized in this transaction */
-        block->told = block->used;
+        __atomic_store_n(&block->told, block->used, __ATOMIC_RELAXED);
         if (block->resized) {
             txn_set_delivering(true);
             block->resized(mr, block->used);

@@ -56,6 +56,12 @@ static inline uint64_t ram_block_bytes(const RamBlock *block)
     return block->resizable ? __atomic_load_n(&block->used, __ATOMIC_RELAXED) : block->size;
 }
 
+/* What it may have been a moment ago, or be again when a transaction aborts. Any thread. */
+static inline uint64_t ram_block_bytes_told(const RamBlock *block)
+{
+    return block->resizable ? __atomic_load_n(&block->told, __ATOMIC_RELAXED) : block->size;
+}
+
 /* Each returns 0 and a block, or a negative errno and nothing. size > 0. */
 int ram_block_new_anon(uint64_t size, RamBlock **ret_block);
 int ram_block_new_memfd(const char *name, uint64_t size, RamBlock **ret_block);

@@ -42,7 +42,7 @@ typedef struct FlatviewVhostUserConfig {
     const char *path;      /* the back end's listening Unix socket; copied */
     AddressSpace *memory;  /* what the device sees: must outlive the front end */
     /* Behind an IOMMU: the device's own space, in which rings and buffers have their addresses, and whose accesses end in RAM
-       that memory shows, too. @features must then have VIRTIO_F_ACCESS_PLATFORM (bit 33). NULL: none. Must outlive it, too. */
+       that memory shows, too, through one IOMMU region at most (a second one behind it would not tell). @features must then have VIRTIO_F_ACCESS_PLATFORM (bit 33). NULL: none. Must outlive it, too. */
     AddressSpace *dma;
     MemTxAttrs attrs;      /* of the device's accesses to dma: the requester that an IOMMU knows it by */
     uint64_t features;     /* virtio feature bits that the driver has accepted; what the back end lacks is left out */

@@ -216,12 +216,14 @@ static uint64_t resume_at(FlatviewUnicornVcpu *vcpu, bool before_block)
     uint16_t cs = 0;
 
     uc_reg_read(vcpu->engine, vcpu->pc_register, &pc);
+    if (vcpu->pc_register == UC_ARM_REG_PC) { /* before the counter is written, which takes it for an address to go to */
+        uc_reg_read(vcpu->engine, UC_ARM_REG_CPSR, &cpsr);
+    }
     if (before_block) {
-        pc = counter_before(vcpu, pc);
+        pc = counter_before(vcpu, pc) | (cpsr >> 5 & 1);
         uc_reg_write(vcpu->engine, vcpu->pc_register, &pc);
     }
     if (vcpu->pc_register == UC_ARM_REG_PC) {
-        uc_reg_read(vcpu->engine, UC_ARM_REG_CPSR, &cpsr);
         pc |= cpsr >> 5 & 1;
     } else if (vcpu->pc_register == UC_X86_REG_IP) {
         uc_reg_read(vcpu->engine, UC_X86_REG_CS, &cs);

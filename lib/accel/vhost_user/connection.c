@@ -149,7 +149,9 @@ static int find_limit(FlatviewVhostUser *dev)
     if (device_has(dev, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS)) {
         err = ask_u64(dev, VHOST_USER_GET_MAX_MEM_SLOTS, &limit);
     }
-    dev->stats.max_regions = limit;
+    if (err == 0) { /* of a back end that could not say, the table must not suffer */
+        dev->stats.max_regions = limit;
+    }
     return err;
 }
 

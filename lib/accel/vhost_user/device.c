@@ -48,6 +48,14 @@ static FlatviewVhostUser *device_new(const FlatviewVhostUserConfig *config)
     return dev;
 }
 
+/* Under lock: the thread of the IOTLB may be answering. */
+static void disconnect(FlatviewVhostUser *dev)
+{
+    pthread_mutex_lock(&dev->lock);
+    connection_close(dev, -ESHUTDOWN);
+    pthread_mutex_unlock(&dev->lock);
+}
+
 static int listen(FlatviewVhostUser *dev)
 {
     int err = memory_listener_register(&dev->listener, dev->config.memory);
@@ -84,9 +92,7 @@ int flatview_vhost_user_new(const FlatviewVhostUserConfig *config, FlatviewVhost
         err = listen(dev);
     }
     if (err < 0) {
-        if (dev->fd >= 0) {
-            close(dev->fd);
-        }
+        disconnect(dev);
         discard(dev);
         return err;
     }
@@ -109,24 +115,25 @@ int flatview_vhost_user_free(FlatviewVhostUser *dev)
     if (dev->config.dma) {
         memory_listener_unregister(&dev->iotlb.listener);
     }
-    if (dev->fd >= 0) {
-        close(dev->fd);
-    }
+    disconnect(dev);
     discard(dev);
     return 0;
 }
 
 int flatview_vhost_user_reconnect(FlatviewVhostUser *dev)
 {
+    uint64_t limit;
     int err;
 
     queues_find_base(dev);
     pthread_mutex_lock(&dev->lock);
     connection_check(dev);
+    limit = dev->stats.max_regions;
     err = dev->fd >= 0 ? -EALREADY : connection_open(dev);
     if (err == 0 && dev->table.n > dev->stats.max_regions) {
         err = -ENOSPC;
         connection_close(dev, err);
+        dev->stats.max_regions = limit;
     }
     if (err == 0) {
         log_tell(dev);
@@ -135,6 +142,12 @@ int flatview_vhost_user_reconnect(FlatviewVhostUser *dev)
         err = dev->fd >= 0 ? 0 : dev->stats.last_error;
     }
     pthread_mutex_unlock(&dev->lock);
+    if (dev->config.dma && (err == 0 || err == -EALREADY)) { /* it died since, or its ring was not translated */
+        queues_find_base(dev);
+        pthread_mutex_lock(&dev->lock);
+        queues_resume(dev);
+        pthread_mutex_unlock(&dev->lock);
+    }
     return err;
 }
 

@@ -5,7 +5,8 @@
  * Invariant: what a connected back end has in its IOTLB is what the device's space translates to now, in memory that it shares,
  * as soon as whoever changed that has returned: memory_region_notify_iommu(), or a commit. A translation is looked up without
  * lock, because a translate callback may do anything, and sent under it only if nothing was invalidated since (`age`); while a
- * commit is between withdrawal and its end (`closed`), when the old views still answer, nothing is looked up at all.
+ * commit is between withdrawal and its end (`closed`), when the old views still answer or a notifier is not there yet, nothing is
+ * looked up at all. Holds for one IOMMU between the device and memory: behind a second one nobody tells us.
  * Established by: answer(), iotlb_invalidate(), the listener of the device's space, and memory.c, which closes for its own
  * removals. Relied on by: whoever reuses memory after an unmap.
  *
@@ -38,7 +39,8 @@ static int tell(FlatviewVhostUser *dev, uint8_t type, hwaddr first, hwaddr last,
 {
     VhostUserIotlb message = {
         .iova = first,
-        .size = last - first == UINT64_MAX ? UINT64_MAX : last - first + 1,
+        /* Back ends add the two, which must not wrap; the last byte by itself is nobody's page. */
+        .size = last == UINT64_MAX && first != last ? last - first : last - first + 1,
         .user_addr = (uintptr_t)host,
         .perm = perm,
         .type = type,
@@ -101,7 +103,9 @@ static bool look_up(FlatviewVhostUser *dev, hwaddr iova, bool write, Target *ret
     memory_read_begin();
     found = address_space_get_iotlb_entry(dev->config.dma, iova, write, dev->config.attrs, &entry) == MEMTX_OK;
     at = found ? entry.translated_addr + (iova - entry.iova) : 0;
-    found = found && flatview_find(address_space_current(entry.target_as), at, &section);
+    /* Of other spaces we hear nothing; and what is seen through an interposer is no memory for a device. */
+    found = found && (entry.target_as == dev->config.memory || entry.target_as == dev->config.dma) &&
+            flatview_find(address_space_current(entry.target_as), at, &section) && section.host;
     if (found) {
         before = at - section.offset_within_address_space;
         before = iova - entry.iova < before ? iova - entry.iova : before;
@@ -290,6 +294,7 @@ static void drop_spares(FlatviewVhostUser *dev)
 static int iotlb_prepare(MemoryListener *listener, const MemoryDelta *delta)
 {
     FlatviewVhostUser *dev = iotlb_device(listener);
+    bool comes = false;
     size_t i, k;
 
     for (i = 0; i < delta->n_spans; i++) {
@@ -299,6 +304,7 @@ static int iotlb_prepare(MemoryListener *listener, const MemoryDelta *delta)
             if (!memory_region_is_iommu(delta->spans[i].new_sections[k].mr)) {
                 continue;
             }
+            comes = true;
             spare = calloc(1, sizeof(*spare));
             if (!spare) {
                 drop_spares(dev);
@@ -308,13 +314,28 @@ static int iotlb_prepare(MemoryListener *listener, const MemoryDelta *delta)
             dev->iotlb.spares = spare;
         }
     }
+    if (comes) { /* it will answer before its notifier is there */
+        pthread_mutex_lock(&dev->lock);
+        iotlb_close(dev);
+        pthread_mutex_unlock(&dev->lock);
+    }
     return 0;
+}
+
+static void iotlb_commit(MemoryListener *listener)
+{
+    FlatviewVhostUser *dev = iotlb_device(listener);
+
+    drop_spares(dev);
+    pthread_mutex_lock(&dev->lock);
+    iotlb_reopen(dev);
+    pthread_mutex_unlock(&dev->lock);
 }
 
 static void iotlb_abort(MemoryListener *listener, const MemoryDelta *delta)
 {
     (void)delta;
-    drop_spares(iotlb_device(listener));
+    iotlb_commit(listener);
 }
 
 static void notified(IOMMUNotifier *notifier, const IOMMUTLBEntry *entry)
@@ -371,16 +392,6 @@ static void iotlb_region_del(MemoryListener *listener, const MemoryRegionSection
         }
         free(watch);
     }
-}
-
-static void iotlb_commit(MemoryListener *listener)
-{
-    FlatviewVhostUser *dev = iotlb_device(listener);
-
-    drop_spares(dev);
-    pthread_mutex_lock(&dev->lock);
-    iotlb_reopen(dev);
-    pthread_mutex_unlock(&dev->lock);
 }
 
 /* ---- its life ---- */

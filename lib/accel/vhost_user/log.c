@@ -14,6 +14,7 @@
  */
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -35,12 +36,13 @@ static void bitmap_free(LogBitmap *bitmap)
 static int bitmap_new(LogBitmap *bitmap, uint64_t bytes)
 {
     void *words = MAP_FAILED;
-    int fd = memfd_create("vhost-user log", MFD_CLOEXEC);
+    int fd = memfd_create("vhost-user log", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
     if (fd < 0) {
         return -errno;
     }
-    if (ftruncate(fd, (off_t)bytes) == 0) {
+    /* Sealed: a back end that shortened it would end us at the next look. */
+    if (ftruncate(fd, (off_t)bytes) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0) {
         words = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
     }
     if (words == MAP_FAILED) {
@@ -160,7 +162,7 @@ static bool begins(const MemoryDelta *delta)
     size_t i;
 
     for (i = 0; i < log->n_new; i++) {
-        if (log->new_items[i].data) {
+        if (log->new_items[i].data & ~log->new_items[i].peer) {
             return true;
         }
     }
@@ -191,10 +193,25 @@ void log_abort(FlatviewVhostUser *dev)
     bitmap_free(&dev->log.next);
 }
 
+/* Only what slots have is looked at: a look at a hole of a sparse file fills it. */
+static void carry_over(DeviceLog *log, const LogBitmap *old, const Slot *slots, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        uint64_t word = slots[i].first / LOG_PAGE / 64, last = slot_last(&slots[i]) / LOG_PAGE / 64;
+
+        for (; word <= last && word < old->bytes / 8; word++) {
+            if (old->words[word]) {
+                __atomic_fetch_or(&log->now.words[word], old->words[word], __ATOMIC_RELAXED);
+            }
+        }
+    }
+}
+
 void log_apply(FlatviewVhostUser *dev)
 {
     LogBitmap old = dev->log.now;
-    size_t i;
 
     if (!dev->log.next.words) {
         return;
@@ -208,12 +225,10 @@ void log_apply(FlatviewVhostUser *dev)
     } else {
         log_tell(dev);
     }
-    /* The back end has let go of the old one, or is gone. */
-    for (i = 0; i < old.bytes / 8; i++) {
-        if (old.words[i]) {
-            __atomic_fetch_or(&dev->log.now.words[i], old.words[i], __ATOMIC_RELAXED);
-        }
-    }
+    /* The back end has let go of the old one, or is gone. What was removed has been collected; what survives of a slot that was
+       split is shared already, but not in the table yet. */
+    carry_over(&dev->log, &old, dev->table.at, dev->table.n);
+    carry_over(&dev->log, &old, dev->plan.add, dev->plan.n_add);
     bitmap_free(&old);
 }
 

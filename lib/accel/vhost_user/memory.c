@@ -40,6 +40,10 @@ static void tell_table(FlatviewVhostUser *dev)
     if (dev->fd < 0) {
         return;
     }
+    if (dev->table.n > VHOST_USER_TABLE_MAX) { /* connected after the commit had counted */
+        connection_close(dev, -ENOSPC);
+        return;
+    }
     for (i = 0; i < dev->table.n; i++) {
         table.region[i] = describe(&dev->table.at[i]);
         fds[i] = dev->table.at[i].fd;
@@ -133,7 +137,8 @@ static int vhost_prepare(MemoryListener *listener, const MemoryDelta *delta)
 
     pthread_mutex_lock(&dev->lock);
     err = slots_plan(&dev->table, &rules, delta, dev->page, &dev->plan);
-    if (err == 0 && dev->table.n - dev->plan.n_remove + dev->plan.n_add > dev->stats.max_regions) {
+    if (err == 0 && dev->plan.n_add > dev->plan.n_remove &&
+        dev->table.n - dev->plan.n_remove + dev->plan.n_add > dev->stats.max_regions) {
         err = -ENOSPC;
     }
     if (err == 0) {
@@ -194,6 +199,10 @@ static void carry_out_removals(FlatviewVhostUser *dev)
 {
     size_t i;
 
+    iotlb_close(dev);
+    if (has_slots(dev) && dev->plan.n_remove) { /* first the translations, then what they lead to */
+        iotlb_invalidate(dev, 0, UINT64_MAX);
+    }
     for (i = 0; i < dev->plan.n_remove; i++) {
         queues_suspend(dev, &dev->plan.remove[i]);
     }
@@ -208,9 +217,7 @@ static void carry_out_removals(FlatviewVhostUser *dev)
         for (i = 0; i < dev->plan.n_remove; i++) {
             log_collect_slot(dev, &dev->plan.remove[i]);
         }
-    }
-    iotlb_close(dev);
-    if (dev->plan.n_remove) {
+        /* A back end that takes a new table forgets all by itself; DPDK's takes one only from queues that have their rings. */
         iotlb_invalidate(dev, 0, UINT64_MAX);
     }
     dev->removed = true;
@@ -245,6 +252,9 @@ static void vhost_span_add(MemoryListener *listener, const MemorySpan *span)
         for (i = 0; i < dev->plan.n_add; i++) {
             dev->table.n_missing += slots_insert(&dev->table, &dev->plan.add[i])->missing;
         }
+        if (dev->table.n > dev->stats.max_regions) {
+            connection_close(dev, -ENOSPC); /* of a back end that takes fewer, and was connected after prepare */
+        }
         if (dev->plan.n_add) {
             memory_share_all(dev);
         }
@@ -261,6 +271,7 @@ static void vhost_commit(MemoryListener *listener)
     if (dev->planned) {
         queues_resume(dev);
         log_settle(dev);
+        log_abort(dev); /* what was prepared and not needed */
     }
     dev->planned = false;
     slots_plan_clear(&dev->plan);

@@ -3,7 +3,8 @@
  * protocol.c - a message goes out whole or the connection is over; an answer is the one to the question or it is over too.
  *
  * Invariant: what comes from the back end is not trusted: its size is checked against what we have room for before it is
- * read, and it can neither stop us (SIGPIPE) nor hold us for longer than the timeout.
+ * read, and it can neither stop us (SIGPIPE) nor hold us for longer than two timeouts and a second for each of header and
+ * payload, byte by byte.
  * Established by: the functions here. Relied on by: device.c, under its lock, so that questions and answers alternate.
  */
 #include "accel/vhost_user/protocol.h"
@@ -13,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 int protocol_connect(const char *path, unsigned timeout_ms, int *ret_fd)
@@ -77,9 +79,16 @@ int protocol_send(int fd, uint32_t request, uint32_t flags, const void *data, si
     return (size_t)sent == sizeof(header) + size ? 0 : -EPIPE;
 }
 
+/* One timeout for all of it, not for each byte. */
 static int read_all(int fd, void *data, size_t size)
 {
+    struct timespec begin, now;
+    struct timeval limit = {0};
+    socklen_t len = sizeof(limit);
     char *at = data;
+
+    getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &len);
+    clock_gettime(CLOCK_MONOTONIC, &begin);
 
     while (size) {
         ssize_t n = recv(fd, at, size, 0);
@@ -92,6 +101,12 @@ static int read_all(int fd, void *data, size_t size)
         }
         at += n;
         size -= (size_t)n;
+        if (size) {
+            clock_gettime(CLOCK_MONOTONIC, &now);
+            if (now.tv_sec - begin.tv_sec > limit.tv_sec) {
+                return -ETIMEDOUT;
+            }
+        }
     }
     return 0;
 }

@@ -127,7 +127,7 @@ void queues_resume(FlatviewVhostUser *dev)
     unsigned i;
 
     for (i = 0; i < dev->config.n_queues; i++) {
-        if (dev->queues[i].wanted && !dev->queues[i].running) {
+        if (dev->queues[i].wanted && !dev->queues[i].running && !dev->queues[i].lost) {
             queue_start(dev, i);
         }
     }
@@ -180,8 +180,10 @@ void queues_find_base(FlatviewVhostUser *dev)
         pthread_mutex_unlock(&dev->lock);
         if (lost && address_space_lduw_le(dev->config.dma, at, dev->config.attrs, &used) == MEMTX_OK) {
             pthread_mutex_lock(&dev->lock);
-            queue->is.base = used;
-            queue->lost = false;
+            if (queue->wanted && queue->lost && queue->is.used + 2 == at) {
+                queue->is.base = used;
+                queue->lost = false;
+            }
             pthread_mutex_unlock(&dev->lock);
         }
     }
@@ -229,6 +231,9 @@ int flatview_vhost_user_stop_queue(FlatviewVhostUser *dev, unsigned index, unsig
     Queue *queue = &dev->queues[index < FLATVIEW_VHOST_USER_QUEUES_MAX ? index : 0];
     int err = -EINVAL;
 
+    if (dev->config.dma) {
+        queues_find_base(dev);
+    }
     pthread_mutex_lock(&dev->lock);
     if (index < dev->config.n_queues && queue->wanted) {
         if (queue->running) {
