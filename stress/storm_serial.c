@@ -293,12 +293,15 @@ static void quiesce(void)
 
 static void change_policy(StormThread *t)
 {
-    MemoryReentrancy next = (MemoryReentrancy)storm_below(t, 3);
+    MemoryReentrancy next = (MemoryReentrancy)storm_below(t, 3), old = (MemoryReentrancy)fact_value(&s.policy);
 
-    if (storm_chance(t, 4)) {
+    if (storm_chance(t, 4)) { /* calls may see it until the abort */
         ok("begin", memory_transaction_begin());
-        ok("policy", memory_region_set_reentrancy(&s.device, next));
+        fact_begin(&s.policy, next);
+        fact_end(&s.policy, ok("policy", memory_region_set_reentrancy(&s.device, next)));
+        fact_begin(&s.policy, old);
         memory_transaction_abort();
+        fact_end(&s.policy, true);
         plane_did(&did[ABORTS], 1);
         return;
     }

@@ -39,8 +39,8 @@ typedef enum MemoryReentrancy {
  * @policy: MEMORY_REENTRANCY_*; else -EINVAL
  *
  * An attribute of the region, changed as memory_region.h says (any thread, transactions, -EBUSY from a listener,
- * -ENOMEM), and in force for calls that begin after the outermost commit has returned. Calls that are active by then do
- * not count as such. Meaningless for regions without callbacks.
+ * -ENOMEM), and in force for calls that begin after the outermost commit has returned; one that begins while the transaction
+ * is open may see either. Calls that are active by then do not count as such. Meaningless for regions without callbacks.
  *
  * Return: 0, -EINVAL, -EBUSY, -ENOMEM, -EAGAIN as configured.
  * Since:  0.1
