@@ -13,7 +13,9 @@
  *   - a slot goes before the view is published in which it is not true, and comes after the one in which it is;
  *   - a change that would take more slots than there are is refused before anything has happened;
  *   - memory that is replaced where a guest may be using it (a slot must shrink, or become read-only: KVM can do neither
- *     in place) is replaced while no vCPU is in the guest. No other change stops a vCPU;
+ *     in place) is replaced while no vCPU is in the guest. So is the dirty log collected for the last time, and coalesced
+ *     ranges go, where a commit takes several. No other change stops a vCPU;
+ *   - dirty rings are emptied while no vCPU is in the guest: when one is full, when somebody collects, and before a vCPU goes;
  *   - a coalesced write stays in KVM's ring until somebody must see it (memory_coalesced.h): an exit, a flush, the range's end;
  *   - an ioeventfd is kicked by the kernel, without an exit, or after one by dispatch: the guest cannot tell;
  *   - a slot that the kernel refuses after publication is asked for again by the next change, or flatview_kvm_retry().

@@ -6,17 +6,21 @@
  * the slot that it names is gone. KVM makes the entry before the store that it is for: so a store that was completed before a
  * harvest began is in it or in an earlier one, and one that was not either becomes visible before the page is protected,
  * hence to whoever copies after the harvest, or makes another entry.
- * Established by: dirty_ring_harvest(), under lock, with the gate closed unless a vCPU empties its own full ring: processors
- * that log in hardware hand over what they have when they leave the guest.
+ * Established by: dirty_ring_harvest(), under lock, with the gate closed, for two reasons. Processors that log in hardware hand
+ * over what they have when they leave the guest. And bits are taken without this lock: a page marked here may have been copied
+ * before it is protected, and a store in between would be in no entry.
  * Relied on by: dirty.c.
  *
- * If the kernel does not protect pages again it would not tell of stores to them: until it has, all that is logged is taken
- * to be dirty.
+ * If the kernel does not protect pages again it would not tell of stores to them: all that is logged is taken to be dirty until
+ * it has, and once more then, for what was written in between. How far it has come is counted in entries: the kernel leaves
+ * off where a signal is pending, and says how many it has done, also none.
  */
 #include "accel/kvm/kvm.h"
 
 #include <errno.h>
 #include <sys/mman.h>
+
+#define RESET_TRIES 100
 
 static Slot *slot_of_number(FlatviewKvm *kvm, uint32_t number)
 {
@@ -60,21 +64,32 @@ static unsigned harvest_one(FlatviewKvm *kvm, FlatviewKvmVcpu *vcpu)
     }
 }
 
+/* A signal that was pending has been delivered by the next call; after as many without progress the rest is left for later. */
 static void reset(FlatviewKvm *kvm)
 {
-    int err = kvm_ioctl(kvm, kvm->config.vm_fd, KVM_RESET_DIRTY_RINGS, NULL);
+    unsigned idle = 0;
 
-    kvm->dirty_unreset = err < 0;
-    if (err < 0) {
-        kvm->stats.failures++;
-        kvm->stats.last_error = err;
-    } else {
+    while (kvm->dirty_unreset && idle < RESET_TRIES) {
+        int done = kvm_ioctl(kvm, kvm->config.vm_fd, KVM_RESET_DIRTY_RINGS, NULL);
+
+        if (done < 0 && done != -EINTR) {
+            kvm->stats.failures++;
+            kvm->stats.last_error = done;
+            return;
+        }
+        if (done <= 0) {
+            idle++;
+            continue;
+        }
+        idle = 0;
+        kvm->dirty_unreset -= (uint32_t)done < kvm->dirty_unreset ? (uint32_t)done : kvm->dirty_unreset;
         kvm->stats.dirty_clears++;
     }
 }
 
 void dirty_ring_harvest(FlatviewKvm *kvm)
 {
+    bool behind = kvm->dirty_unreset;
     GateMember *member;
     unsigned n = 0;
     size_t i;
@@ -85,20 +100,21 @@ void dirty_ring_harvest(FlatviewKvm *kvm)
     }
     pthread_mutex_unlock(&kvm->gate.lock);
     kvm->stats.dirty_pages += n;
-    if (n || kvm->dirty_unreset) {
-        reset(kvm);
-    }
-    for (i = 0; kvm->dirty_unreset && i < kvm->table.n; i++) {
+    kvm->dirty_unreset += n;
+    reset(kvm);
+    for (i = 0; (behind || kvm->dirty_unreset) && i < kvm->table.n; i++) {
         dirty_take_all(&kvm->table.at[i]);
     }
 }
 
-/* The vCPU is outside the guest, or its ring is gone with it. */
+/* The vCPU whose ring it is has left the guest; the others are asked to. */
 void dirty_ring_full(FlatviewKvm *kvm)
 {
     pthread_mutex_lock(&kvm->lock);
     kvm->stats.dirty_ring_full++;
+    gate_close(&kvm->gate);
     dirty_ring_harvest(kvm);
+    gate_open(&kvm->gate);
     pthread_mutex_unlock(&kvm->lock);
 }
 

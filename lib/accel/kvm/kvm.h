@@ -52,7 +52,7 @@ struct FlatviewKvm {
     /* dirty.c, dirty_ring.c; guarded by lock */
     uint64_t **dirty_seen; /* by id of a slot: what KVM has told and not been told to clear. NULL: asking clears */
     size_t dirty_last;     /* where a slot was found last */
-    bool dirty_unreset;    /* pages may be written that no ring will tell of */
+    uint32_t dirty_unreset; /* entries given back to KVM and not reset: their pages may be written unseen */
 
     /* zone.c */
     uint64_t ring_page; /* where a vCPU shows the ring, in pages; 0: nothing is coalesced by the kernel */
@@ -139,7 +139,7 @@ void dirty_stop(FlatviewKvm *kvm);
 void dirty_ring_start(FlatviewKvm *kvm);
 int dirty_ring_map(FlatviewKvmVcpu *vcpu);
 void dirty_ring_unmap(FlatviewKvmVcpu *vcpu);
-void dirty_ring_harvest(FlatviewKvm *kvm); /* all rings, under lock */
+void dirty_ring_harvest(FlatviewKvm *kvm); /* all rings, under lock; no vCPU in the guest meanwhile */
 void dirty_ring_full(FlatviewKvm *kvm);
 
 /* exit.c: carry out what the guest wanted; 1: done, go on; 0: an exit for the caller. */

@@ -97,7 +97,9 @@ int flatview_kvm_vcpu_free(FlatviewKvmVcpu *vcpu)
     }
     if (vcpu->dirty) {
         pthread_mutex_lock(&vcpu->kvm->lock);
+        gate_close(&vcpu->kvm->gate);
         dirty_ring_harvest(vcpu->kvm);
+        gate_open(&vcpu->kvm->gate);
         pthread_mutex_unlock(&vcpu->kvm->lock);
     }
     gate_part(&vcpu->member);
