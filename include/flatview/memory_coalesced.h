@@ -85,12 +85,13 @@ FLATVIEW_API int address_space_flush_coalesced(AddressSpace *as);
  *             last ones: they may use room that is kept for them, MEMORY_COALESCED_RING writes for each region
  *
  * The write goes to the ring of the region that the current view shows at @addr, as if it were made now, and what is said
- * above about order holds for it. Nothing is delivered and nobody is called. Who hands in several does so in order, one at a time.
+ * above about order holds for it. Nothing is delivered and nobody is called: valid.accepts(), if there is one, is asked
+ * when the write is delivered, and what it refuses is dropped. Who hands in several does so in order, one at a time.
  *
  * Context: any thread and callback. Locking: none that anybody waits under.
  * Return:  0: it will be delivered; -ENOBUFS: no room, a flush makes some (not under a lock that callbacks may want); -ENOENT: not a
- *          write that waits: nothing there, or not coalesced, or one that the region's ops refuse, or of an ioeventfd. Make it with
- *          address_space_write(). -EINVAL.
+ *          write that waits: nothing there, or not coalesced, or of an ioeventfd. Make it with address_space_write(). -EACCES: the
+ *          region's ops refuse its size or alignment, or it may not be written: it has no effect, also if it is made. -EINVAL.
  */
 FLATVIEW_API int address_space_queue_coalesced(AddressSpace *as, hwaddr addr, unsigned size, uint64_t value, MemTxAttrs attrs,
                                                bool withdrawn);

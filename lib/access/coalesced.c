@@ -216,15 +216,18 @@ bool coalesced_take_write(const FlatRange *range, hwaddr offset, unsigned size, 
 
 /* ---- writes that others have collected ---- */
 
-/* Whether the range is coalesced still is not asked: the ring is the region's for good, and delivers what was. */
+/* Whether the range is coalesced still is not asked: the ring is the region's for good, and delivers what was. Nor is the device:
+   who hands in may hold the topology lock, or the one of his ring. accepts() is asked when the write is delivered. */
 int coalesced_queue(const FlatRange *range, hwaddr offset, unsigned size, MemTxAttrs attrs, uint64_t value, bool withdrawn)
 {
     const CoalescedWrite write = {offset, dispatch_order(range, value, size, false), range->bias, range->flags, size, attrs};
     CoalescedRing *ring = range->ops && !(range->flags & (FLAT_INTERPOSED | FLAT_IOMMU)) ? ring_of(range->mr) : NULL;
 
-    if (!ring || splitter_check(range, offset, size, attrs, true) != MEMTX_OK ||
-        eventfd_is_for(range, offset, size, write.value)) {
+    if (!ring || eventfd_is_for(range, offset, size, write.value)) {
         return -ENOENT;
+    }
+    if (splitter_check_shape(range, offset, size, true) != MEMTX_OK) {
+        return -EACCES;
     }
     if (!coalesced_ring_put(ring, &write, withdrawn ? COALESCED_RING_ROOM : MEMORY_COALESCED_RING)) {
         return -ENOBUFS;

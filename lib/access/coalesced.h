@@ -23,7 +23,7 @@ bool coalesced_collect(void);
 int coalesced_source_add(MemoryCoalescedSource *source);
 int coalesced_source_remove(MemoryCoalescedSource *source);
 
-/* One such write, size bytes of a little-endian number, to the range at offset: 0, -ENOBUFS or -ENOENT. In a read section. */
+/* One such write, size bytes of a little-endian number, to the range at offset: 0, -ENOBUFS, -EACCES, -ENOENT. In a read section. */
 int coalesced_queue(const FlatRange *range, hwaddr offset, unsigned size, MemTxAttrs attrs, uint64_t value, bool withdrawn);
 size_t coalesced_room(const MemoryRegion *mr);
 

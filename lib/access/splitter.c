@@ -198,16 +198,31 @@ static bool can_merge(const MemoryRegionOps *ops)
     return ops->impl.narrow_write == MEMORY_NARROW_WRITE_MERGE && can_read(ops);
 }
 
-MemTxResult splitter_check(const FlatRange *range, hwaddr offset, unsigned size, MemTxAttrs attrs, bool is_write)
+static MemTxResult check_all(const BusAccess *access, bool is_write)
 {
-    const BusAccess access = { range, range->ops, offset, size, attrs };
-    MemTxResult result = check_access(&access, is_write);
+    MemTxResult result = check_access(access, is_write);
 
-    if (result == MEMTX_OK && is_write && access.ops->impl.narrow_write != MEMORY_NARROW_WRITE_EXTEND &&
-        needs_window(&access) && !can_merge(access.ops)) {
+    if (result == MEMTX_OK && is_write && access->ops->impl.narrow_write != MEMORY_NARROW_WRITE_EXTEND &&
+        needs_window(access) && !can_merge(access->ops)) {
         return MEMTX_ACCESS_ERROR;
     }
     return result;
+}
+
+MemTxResult splitter_check(const FlatRange *range, hwaddr offset, unsigned size, MemTxAttrs attrs, bool is_write)
+{
+    const BusAccess access = { range, range->ops, offset, size, attrs };
+
+    return check_all(&access, is_write);
+}
+
+MemTxResult splitter_check_shape(const FlatRange *range, hwaddr offset, unsigned size, bool is_write)
+{
+    MemoryRegionOps silent = *range->ops;
+    const BusAccess access = { range, &silent, offset, size, MEMTXATTRS_UNSPECIFIED };
+
+    silent.valid.accepts = NULL;
+    return check_all(&access, is_write);
 }
 
 /* QEMU's way, for what does not fit impl. */

@@ -44,6 +44,9 @@ MemTxResult splitter_write(const FlatRange *range, hwaddr offset, unsigned size,
 /* MEMTX_OK, or what would refuse this access before any callback that carries data. */
 MemTxResult splitter_check(const FlatRange *range, hwaddr offset, unsigned size, MemTxAttrs attrs, bool is_write);
 
+/* Likewise of a range with ops, but for accepts(): nobody is called. */
+MemTxResult splitter_check_shape(const FlatRange *range, hwaddr offset, unsigned size, bool is_write);
+
 /*
  * How many of len (> 0) bytes of a bulk copy the next bus access takes: the largest power of two that is at most
  * valid.max_access_size and len, and naturally aligned unless the region takes unaligned accesses all the way. It may be

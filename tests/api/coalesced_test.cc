@@ -522,7 +522,8 @@ TEST_F(Coalesced, WhatAnAcceleratorHandsInWaitsLikeAnyOther)
     EXPECT_EQ(0u, seen(&vga));
 
     EXPECT_EQ(-ENOENT, address_space_queue_coalesced(&as, 0x10180, 4, 1, attrs, false)) << "a kick";
-    EXPECT_EQ(-ENOENT, address_space_queue_coalesced(&as, 0x10110, 8, 1, attrs, false)) << "its ops refuse that";
+    EXPECT_EQ(-EACCES, address_space_queue_coalesced(&as, 0x10110, 8, 1, attrs, false)) << "its ops refuse that";
+    EXPECT_EQ(-EACCES, address_space_queue_coalesced(&as, 0x10111, 4, 1, attrs, false)) << "and that";
     EXPECT_EQ(-ENOENT, address_space_queue_coalesced(&as, 0x20000, 4, 1, attrs, false)) << "it coalesces nothing";
     EXPECT_EQ(-ENOENT, address_space_queue_coalesced(&as, 0x70000, 4, 1, attrs, false)) << "nobody there";
     for (unsigned size : {0u, 3u, 16u}) {
@@ -533,6 +534,37 @@ TEST_F(Coalesced, WhatAnAcceleratorHandsInWaitsLikeAnyOther)
     using W = std::pair<hwaddr, uint64_t>;
     EXPECT_EQ((std::vector<W>{W(0x100, 1), W(0x104, 0x11223344), W(0x108, 3)}), vga.writes);
     close(fd);
+}
+
+/* Who hands in holds locks of which the device knows nothing. */
+TEST_F(Coalesced, TheDeviceIsAskedWhatItAcceptsWhenAHandedInWriteIsDelivered)
+{
+    static std::atomic<unsigned> asked;
+    static MemoryRegionOps ops;
+    Recorder picky = {};
+    asked = 0;
+    ops = *recorder_ops();
+    ops.valid.accepts = [](MemoryRegion *, hwaddr addr, unsigned, bool, MemTxAttrs) {
+        asked++;
+        return addr != 4;
+    };
+    ASSERT_EQ(0, memory_region_init_io(&picky.mr, &ops, "picky", 0x1000));
+    ASSERT_EQ(0, memory_region_set_coalescing(&picky.mr));
+    ASSERT_EQ(0, memory_region_add_subregion(&root, 0x50000, &picky.mr));
+    {
+        NoWorker none(this); /* until here: it is in a read section */
+        for (hwaddr offset : {0, 4, 8}) {
+            EXPECT_EQ(0, address_space_queue_coalesced(&as, 0x50000 + offset, 4, offset, attrs, false));
+        }
+        EXPECT_EQ(0u, asked);
+    }
+    EXPECT_EQ(0, memory_region_flush_coalesced(&picky.mr));
+    EXPECT_EQ(3u, asked);
+    using W = std::pair<hwaddr, uint64_t>;
+    EXPECT_EQ((std::vector<W>{W(0, 0), W(8, 8)}), picky.writes);
+    ASSERT_EQ(0, memory_region_del_subregion(&root, &picky.mr));
+    ASSERT_EQ(0, memory_region_destroy(&picky.mr));
+    ASSERT_EQ(0, memory_region_quiesce(&picky.mr));
 }
 
 TEST_F(Coalesced, TheLastOnesOfAnAcceleratorHaveRoomOfTheirOwn)

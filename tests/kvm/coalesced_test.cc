@@ -95,6 +95,26 @@ TEST(KvmCoalesced, CoalescedWritesArriveInOrderBeforeAReadAndWithoutExits)
     end(&port.mr);
 }
 
+/* KVM collects what it is told to, of any width. */
+TEST(KvmCoalesced, ACoalescedWriteThatTheOpsRefuseHasNoEffectOnThoseAroundIt)
+{
+    Machine m;
+    Screen s;
+    MemoryRegionOps wide = *screen_ops();
+
+    wide.valid.min_access_size = 4;
+    ASSERT_EQ(memory_region_init_io(&s.mr, &wide, "screen", 0x1000), 0);
+    ASSERT_EQ(memory_region_set_coalescing(&s.mr), 0);
+    ASSERT_EQ(memory_region_add_subregion(&m.root, 0xd0000000, &s.mr), 0);
+    m.run(0, {{OP_STORE32, 0xd0000000, 1, 0}, {OP_STORE8, 0xd0000004, 2, 0}, {OP_STORE32, 0xd0000008, 3, 0}});
+    EXPECT_EQ(memory_region_flush_coalesced(&s.mr), 0);
+    EXPECT_EQ(s.writes, (std::vector<uint32_t>{1, 3}));
+    EXPECT_EQ(m.stats().unassigned, 1u);
+    EXPECT_EQ(m.stats().coalesced_writes, 3u);
+    ASSERT_EQ(memory_region_del_subregion(&m.root, &s.mr), 0);
+    end(&s.mr);
+}
+
 TEST(KvmCoalesced, ACoalescedWriteArrivesInTimeWhileTheGuestGoesOn)
 {
     Machine m;

@@ -285,7 +285,10 @@ TEST_P(KvmDirty, FailuresOfTheKernelLoseNothing)
             m.store32(0x40000000 + page, page + 1);
             pages = dirty_pages(&more, size);
             EXPECT_NE(std::find(pages.begin(), pages.end(), page), pages.end()) << request << ", again";
+            m.store32(0x40000000 + page, page + 2);
             failing = 0;
+            pages = dirty_pages(&more, size);
+            EXPECT_NE(std::find(pages.begin(), pages.end(), page), pages.end()) << request << ", before it works again";
         }
     }
     EXPECT_GT(m.stats().failures, 0u);
@@ -295,6 +298,71 @@ TEST_P(KvmDirty, FailuresOfTheKernelLoseNothing)
     EXPECT_EQ(dirty_pages(&more, size), (std::vector<hwaddr>{0x9000})) << "as before";
     ASSERT_EQ(memory_region_del_subregion(&m.root, &more), 0);
     end(&more);
+}
+
+/* As of Linux 6.16 a pending signal makes KVM_RESET_DIRTY_RINGS leave off, and say how far it has come. */
+TEST(KvmDirtyRing, ARingThatIsResetInPartsLosesNothing)
+{
+    struct Kernel {
+        bool in_parts = false;
+        int signals = 0; /* calls that end before they begin */
+        int owed = 0;    /* entries reset, but not said yet */
+        std::atomic<unsigned> calls{0};
+    } kernel;
+    FlatviewKvmConfig c = {};
+    MemoryRegion more;
+    const uint64_t size = 0x40000;
+
+    c.dirty_ring = 1024;
+    c.ioctl_arg = &kernel;
+    c.ioctl = [](void *arg, int fd, unsigned long request, void *data) {
+        auto k = static_cast<Kernel *>(arg);
+
+        if (request != KVM_RESET_DIRTY_RINGS) {
+            return ioctl(fd, request, data);
+        }
+        k->calls++;
+        if (k->signals > 0) {
+            k->signals--;
+            return 0;
+        }
+        if (k->owed == 0) {
+            k->owed = ioctl(fd, request, data);
+        }
+        int done = k->in_parts && k->owed > 0 ? 1 : k->owed;
+        k->owed -= done;
+        return done;
+    };
+    Machine m(1, c);
+
+    if (m.stats().dirty_ring) {
+        ASSERT_EQ(memory_region_init_ram(&more, "more", size), 0);
+        ASSERT_EQ(memory_region_add_subregion(&m.root, 0x40000000, &more), 0);
+        ASSERT_EQ(memory_region_set_log(&more, true, DIRTY_MEMORY_MIGRATION), 0);
+        ASSERT_EQ(memory_dirty_log_wait(), 0);
+        dirty_pages(&more, size);
+
+        kernel.in_parts = true;
+        kernel.signals = 3;
+        kernel.calls = 0;
+        m.run(0, {{OP_TOUCH, 0x40010000, 7, 3}});
+        EXPECT_EQ(dirty_pages(&more, size), (std::vector<hwaddr>{0x10000, 0x11000, 0x12000}));
+        EXPECT_GE(kernel.calls, 6u);
+        EXPECT_TRUE(dirty_pages(&more, size).empty());
+
+        kernel.signals = 1 << 20; /* without end: what is not protected is dirty, and once more when it is protected at last */
+        m.store32(0x40003000, 1);
+        EXPECT_EQ(dirty_pages(&more, size).size(), size / 4096);
+        m.store32(0x40003000, 2);
+        kernel.signals = 0;
+        EXPECT_EQ(dirty_pages(&more, size).size(), size / 4096);
+        EXPECT_TRUE(dirty_pages(&more, size).empty());
+        m.store32(0x40003000, 3);
+        EXPECT_EQ(dirty_pages(&more, size), (std::vector<hwaddr>{0x3000}));
+        EXPECT_EQ(m.stats().failures, 0u);
+        ASSERT_EQ(memory_region_del_subregion(&m.root, &more), 0);
+        end(&more);
+    }
 }
 
 }

@@ -53,6 +53,42 @@ TEST(KvmGuest, ADeviceAnswersWithTheGuestsOwnWidth)
     end(&d.mr);
 }
 
+TEST(KvmGuest, AMirrorNeitherBeginsNorEndsInsideOfACommit)
+{
+    struct Watcher {
+        MemoryListener listener; /* first */
+        FlatviewKvm *kvm;
+        int err;
+    } watcher = {};
+    Machine m(0);
+    FlatviewKvmConfig config = {};
+    FlatviewKvm *other = nullptr;
+
+    watcher.kvm = m.kvm;
+    watcher.listener.commit = [](MemoryListener *listener) {
+        auto w = reinterpret_cast<Watcher *>(listener);
+        w->err = flatview_kvm_free(w->kvm);
+    };
+    ASSERT_EQ(memory_listener_register(&watcher.listener, &m.memory), 0);
+    EXPECT_EQ(watcher.err, -EBUSY);
+    watcher.err = 0;
+    ASSERT_EQ(memory_region_set_enabled(&m.ram, false), 0);
+    EXPECT_EQ(watcher.err, -EBUSY);
+    watcher.listener.commit = nullptr;
+    ASSERT_EQ(memory_listener_unregister(&watcher.listener), 0);
+    EXPECT_TRUE(m.slots().empty());
+
+    config.vm_fd = m.vm_fd;
+    config.memory = &m.memory;
+    ASSERT_EQ(memory_transaction_begin(), 0);
+    EXPECT_EQ(flatview_kvm_new(&config, &other), -EBUSY);
+    EXPECT_EQ(flatview_kvm_free(m.kvm), -EBUSY);
+    ASSERT_EQ(memory_transaction_commit(), 0);
+    EXPECT_EQ(address_space_flush_coalesced(&m.memory), 0) << "asks nobody who is not there";
+    ASSERT_EQ(memory_region_set_enabled(&m.ram, true), 0);
+    EXPECT_EQ(m.slots().size(), 1u);
+}
+
 TEST(KvmGuest, PortsAreASpaceOfTheirOwn)
 {
     Machine m;

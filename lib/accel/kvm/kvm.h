@@ -26,7 +26,8 @@ struct FlatviewKvmVcpu {
 
 typedef struct KvmZone {
     struct kvm_coalesced_mmio_zone zone;
-    bool stuck; /* the kernel would not give it back */
+    MemoryRegion *mr; /* of the view; not if stuck */
+    bool stuck;       /* the kernel would not give it back */
 } KvmZone;
 
 /*
@@ -113,6 +114,7 @@ void memory_let_go(FlatviewKvm *kvm); /* unless something is stuck */
 
 /* zone.c: part of both listeners. */
 int zone_start(FlatviewKvm *kvm); /* before they are registered */
+int zone_end(FlatviewKvm *kvm); /* vCPUs are gone: nobody asks any more; -EDEADLK: from where one may not wait for that */
 void zone_stop(FlatviewKvm *kvm);
 int zone_map(FlatviewKvm *kvm, int vcpu_fd);
 void zone_flush(FlatviewKvm *kvm); /* what the ring holds goes to the library's rings. Callbacks may run; no lock is held */

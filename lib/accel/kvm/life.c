@@ -102,7 +102,8 @@ int flatview_kvm_free(FlatviewKvm *kvm)
 {
     int err;
 
-    if (kvm->gate.members || memory_read_ongoing()) {
+    /* From a callback of a listener the unregistering below would be put off, and say 0: zone_end() sees that it is one. */
+    if (kvm->gate.members || memory_read_ongoing() || zone_end(kvm) < 0) {
         return -EBUSY;
     }
     zone_flush(kvm); /* the last that came; nobody refuses a withdrawal from here on */

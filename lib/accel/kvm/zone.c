@@ -42,14 +42,17 @@ static uint32_t ring_capacity(const FlatviewKvm *kvm)
     return (uint32_t)((kvm->page - sizeof(struct kvm_coalesced_mmio_ring)) / sizeof(struct kvm_coalesced_mmio));
 }
 
-/* 0: empty. -ENOBUFS: a region has no room. -ENOENT: *ret_other is none that waits: it was taken out, make it. Under ring_lock. */
+/*
+ * What is in the ring now, and not what comes meanwhile: of a withdrawal that would be more than there is room for. 0: done.
+ * -ENOBUFS: a region has no room. -ENOENT: *ret_other is none that waits: it was taken out, make it. Under ring_lock.
+ */
 static int move(FlatviewKvm *kvm, bool withdrawn, struct kvm_coalesced_mmio *ret_other)
 {
     struct kvm_coalesced_mmio_ring *ring = kvm->ring;
-    uint32_t first = ring->first;
+    uint32_t first = ring->first, last = __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE);
     int ret = 0;
 
-    while (ret == 0 && first != __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE)) {
+    while (ret == 0 && first != last) {
         const struct kvm_coalesced_mmio *entry = &ring->coalesced_mmio[first];
         AddressSpace *as = entry->pio ? kvm->config.io : kvm->config.memory;
         uint64_t value = 0;
@@ -59,6 +62,10 @@ static int move(FlatviewKvm *kvm, bool withdrawn, struct kvm_coalesced_mmio *ret
         if (ret == -ENOBUFS) {
             return ret;
         }
+        if (ret == -EACCES) { /* nobody would take it, and it wakes nobody: done */
+            __atomic_add_fetch(&kvm->stats.unassigned, 1, __ATOMIC_RELAXED);
+            ret = 0;
+        }
         *ret_other = *entry;
         first = (first + 1) % ring_capacity(kvm);
         __atomic_store_n(&ring->first, first, __ATOMIC_RELEASE);
@@ -67,7 +74,7 @@ static int move(FlatviewKvm *kvm, bool withdrawn, struct kvm_coalesced_mmio *ret
     return ret;
 }
 
-/* Until it is empty: 0; or as far as there is room: -ENOBUFS. */
+/* What is there now: 0; or as far as there is room: -ENOBUFS. */
 static int take_out(FlatviewKvm *kvm, bool withdrawn)
 {
     struct kvm_coalesced_mmio other;
@@ -128,9 +135,9 @@ static int tell(FlatviewKvm *kvm, unsigned long request, struct kvm_coalesced_mm
     return err < 0 ? err : 0;
 }
 
-static void zone_add(FlatviewKvm *kvm, bool pio, hwaddr addr, hwaddr len)
+static void zone_add(FlatviewKvm *kvm, bool pio, MemoryRegion *mr, hwaddr addr, hwaddr len)
 {
-    KvmZone zone = {.zone = {.addr = addr, .size = (uint32_t)len, .pio = pio}};
+    KvmZone zone = {.zone = {.addr = addr, .size = (uint32_t)len, .pio = pio}, .mr = mr};
 
     pthread_mutex_lock(&kvm->lock);
     /* Without it each write is an exit, and dispatch puts it into the same ring. */
@@ -200,25 +207,26 @@ int zone_unstick(FlatviewKvm *kvm)
     return err;
 }
 
-/* Can what the ring may hold when these are withdrawn be taken by each of them? */
+/* When a range is withdrawn, can what the ring may hold be taken by whom it is for? That is anybody who has a range. */
 int zone_prepare(FlatviewKvm *kvm, const MemoryDelta *delta)
 {
     const MemoryPlaneDelta *plane = &delta->planes[MEMORY_PLANE_COALESCED];
+    int err = 0;
     size_t i;
 
     if (!plane->n_old || !kvm->ring_page) {
         return 0;
     }
     take_out(kvm, false);
-    for (i = 0; i < plane->n_old; i++) {
-        if (memory_region_coalesced_room(plane->old_items[i].section.mr) < ring_capacity(kvm)) {
-            return -EAGAIN;
+    pthread_mutex_lock(&kvm->lock);
+    for (i = 0; i < kvm->n_zones && err == 0; i++) {
+        if (!kvm->zones[i].stuck && memory_region_coalesced_room(kvm->zones[i].mr) < ring_capacity(kvm)) {
+            err = -EAGAIN;
         }
     }
-    pthread_mutex_lock(&kvm->lock);
-    kvm->n_withdrawn += plane->n_old;
+    kvm->n_withdrawn += err == 0 ? plane->n_old : 0;
     pthread_mutex_unlock(&kvm->lock);
-    return 0;
+    return err;
 }
 
 /* Under lock: the commit is over, or does not come. */
@@ -229,8 +237,7 @@ void zone_settle(FlatviewKvm *kvm)
 
 void zone_memory_add(MemoryListener *listener, const MemoryRegionSection *section, hwaddr addr, hwaddr len)
 {
-    (void)section;
-    zone_add(listener_kvm(listener), false, addr, len);
+    zone_add(listener_kvm(listener), false, section->mr, addr, len);
 }
 
 void zone_memory_del(MemoryListener *listener, const MemoryRegionSection *section, hwaddr addr, hwaddr len)
@@ -241,8 +248,7 @@ void zone_memory_del(MemoryListener *listener, const MemoryRegionSection *sectio
 
 void zone_port_add(MemoryListener *listener, const MemoryRegionSection *section, hwaddr addr, hwaddr len)
 {
-    (void)section;
-    zone_add(port_listener_kvm(listener), true, addr, len);
+    zone_add(port_listener_kvm(listener), true, section->mr, addr, len);
 }
 
 void zone_port_del(MemoryListener *listener, const MemoryRegionSection *section, hwaddr addr, hwaddr len)
@@ -298,17 +304,11 @@ int zone_start(FlatviewKvm *kvm)
     if (page <= 0 || ring_capacity(kvm) > MEMORY_COALESCED_RING) {
         return 0;
     }
-    kvm->source.collect = collect;
-    err = memory_coalesced_source_register(&kvm->source);
-    if (err < 0) {
-        return err;
-    }
     sigfillset(&all); /* signals are for the program's own threads */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     err = -pthread_create(&kvm->ring_thread, NULL, ring_main, kvm);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (err < 0) {
-        memory_coalesced_source_unregister(&kvm->source);
         return err;
     }
     kvm->ring_page = (uint64_t)page;
@@ -316,7 +316,8 @@ int zone_start(FlatviewKvm *kvm)
     return 0;
 }
 
-/* The ring is the machine's, and there to be mapped from any vCPU. */
+/* The ring is the machine's, and there to be mapped from any vCPU. Flushes ask for what is in it from here on, not before: a mirror
+   that has had no vCPU may end wherever it was begun, and zone_end() waits for who is asking. */
 int zone_map(FlatviewKvm *kvm, int vcpu_fd)
 {
     int err = 0;
@@ -329,10 +330,17 @@ int zone_map(FlatviewKvm *kvm, int vcpu_fd)
             err = -errno;
         } else {
             __atomic_store_n(&kvm->ring, ring, __ATOMIC_RELEASE);
+            kvm->source.collect = collect;
+            memory_coalesced_source_register(&kvm->source); /* refuses what is there already, which this is not */
         }
     }
     pthread_mutex_unlock(&kvm->lock);
     return err;
+}
+
+int zone_end(FlatviewKvm *kvm)
+{
+    return memory_coalesced_source_unregister(&kvm->source) == -EDEADLK ? -EDEADLK : 0;
 }
 
 void zone_stop(FlatviewKvm *kvm)
@@ -343,7 +351,6 @@ void zone_stop(FlatviewKvm *kvm)
         pthread_cond_signal(&kvm->ring_wanted);
         pthread_mutex_unlock(&kvm->lock);
         pthread_join(kvm->ring_thread, NULL);
-        memory_coalesced_source_unregister(&kvm->source);
     }
     if (kvm->ring) {
         munmap(kvm->ring, kvm->page);
