@@ -7,6 +7,7 @@ The machine is QEMU's emulation of an AMD processor with its virtualisation; the
 once into FOLDER by apt-get and unpacked there; nothing is installed. PROGRAM may also be run by hand where there is a
 /dev/kvm.
 """
+import fcntl
 import glob
 import os
 import re
@@ -31,10 +32,16 @@ def output(*command, **more):
 
 
 def find_kernel(folder):
-    """(kernel image, modules folder), from the unpacked package."""
+    """(kernel image, modules folder), from the unpacked package. Of several programs at once the first one gets it."""
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, 'lock'), 'w', encoding='utf-8') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return find_kernel_locked(folder)
+
+
+def find_kernel_locked(folder):
     images = glob.glob(os.path.join(folder, 'boot', 'vmlinuz-*'))
     if not images:
-        os.makedirs(folder, exist_ok=True)
         try:
             depends = output('apt-cache', 'depends', '--important', 'linux-image-cloud-amd64')
             names = re.findall(r'Depends: (linux-image-\S*cloud-amd64)', depends)
