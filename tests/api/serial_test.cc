@@ -246,6 +246,11 @@ TEST_F(Serial, CallsMayWaitForAStoppedRegion)
     EXPECT_EQ(0, memory_reclaim());
 }
 
+bool is_free(pthread_mutex_t *m)
+{
+    return pthread_mutex_trylock(m) == 0 && pthread_mutex_unlock(m) == 0;
+}
+
 /* The old lock may be gone by then. */
 TEST_F(Serial, ACallThatWaitedTakesTheLockThatItsRegionWasGivenMeanwhile)
 {
@@ -255,8 +260,8 @@ TEST_F(Serial, ACallThatWaitedTakesTheLockThatItsRegionWasGivenMeanwhile)
     bool old_is_free = false, new_is_free = true;
 
     a.on_write = [&](hwaddr, uint64_t, unsigned) {
-        old_is_free = pthread_mutex_trylock(&mutex) == 0;
-        new_is_free = pthread_mutex_trylock(&next_mutex) == 0;
+        old_is_free = is_free(&mutex);
+        new_is_free = is_free(&next_mutex);
         return MEMTX_OK;
     };
     ASSERT_EQ(0, memory_region_set_lock(&a.mr, &lock));
@@ -273,7 +278,6 @@ TEST_F(Serial, ACallThatWaitedTakesTheLockThatItsRegionWasGivenMeanwhile)
     caller.join();
     EXPECT_TRUE(old_is_free);
     EXPECT_FALSE(new_is_free);
-    pthread_mutex_unlock(&mutex);
 }
 
 TEST_F(Serial, WhoWouldWaitForItselfIsTold)
