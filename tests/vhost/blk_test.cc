@@ -9,6 +9,8 @@
 #include <set>
 #include <thread>
 
+#include <sys/mman.h>
+
 #include <gtest/gtest.h>
 
 namespace {
@@ -354,6 +356,82 @@ TEST(VhostUserBlk, ADoorbellOfTheMapKicksIt)
     EXPECT_EQ(calls, 0u) << "no callback";
     ASSERT_EQ(memory_region_del_eventfd(&bar, 0, 2, false, 0, d.kick_fd()), 0);
     end(&bar);
+}
+
+TEST(VhostUserBlk, MemoryThatBeginsInsideAFileIsTheSameOnBothSides)
+{
+    constexpr uint64_t OFFSET = 0x30000, SIZE = 0x20000;
+    Disk d;
+    MemoryRegion part;
+    uint8_t status;
+    int fd = memfd_create("file", MFD_CLOEXEC);
+
+    ASSERT_NE(d.dev, nullptr);
+    d.start_queue();
+    ASSERT_EQ(ftruncate(fd, 0x80000), 0);
+    ASSERT_EQ(memory_region_init_ram_from_fd(&part, "part", SIZE, fd, OFFSET), 0);
+    EXPECT_EQ(memory_region_get_fd_offset(&part), OFFSET);
+    ASSERT_EQ(memory_region_add_subregion(&d.root, 0x40000000, &part), 0);
+    d.fill(0x100000, 8192, 77);
+    ASSERT_EQ(d.transfer(true, 0, 0x100000, 8192, &status), 0);
+    ASSERT_EQ(d.transfer(false, 0, 0x40000000 + 0x5000, 8192, &status), 0);
+    EXPECT_TRUE(d.holds(0x40000000 + 0x5000, 8192, 77));
+    ASSERT_EQ(memory_region_del_subregion(&d.root, &part), 0);
+    end(&part);
+    close(fd);
+}
+
+TEST(VhostUserBlk, AQueueThatWasStoppedGoesOnFromWhereItWas)
+{
+    Disk d;
+    unsigned base = ~0u;
+    uint8_t status;
+
+    ASSERT_NE(d.dev, nullptr);
+    EXPECT_EQ(flatview_vhost_user_stop_queue(d.dev, 0, &base), -EINVAL) << "it does not run";
+    d.start_queue();
+    for (uint32_t i = 1; i <= 3; i++) {
+        d.fill(0x100000, 4096, i);
+        ASSERT_EQ(d.transfer(true, 8 * i, 0x100000, 4096, &status), 0);
+        ASSERT_EQ(flatview_vhost_user_stop_queue(d.dev, 0, &base), 0);
+        EXPECT_EQ(base, i) << "each request once";
+        EXPECT_EQ(flatview_vhost_user_stop_queue(d.dev, 0, &base), -EINVAL);
+        d.start_queue(base);
+        EXPECT_TRUE(d.image_holds(8 * i, 4096, i));
+    }
+    EXPECT_EQ(d.stats().disconnects, 0u);
+}
+
+TEST(VhostUserBlk, IsNotFreedWhereItsListenerCannotLeave)
+{
+    struct Freer {
+        MemoryListener listener;
+        FlatviewVhostUser *dev;
+        int result;
+    } freer = {};
+    Disk d;
+    MemoryRegion hole;
+    uint8_t status;
+
+    ASSERT_NE(d.dev, nullptr);
+    d.start_queue();
+    freer.dev = d.dev;
+    freer.listener.commit = [](MemoryListener *listener) {
+        Freer *f = reinterpret_cast<Freer *>(listener);
+        f->result = flatview_vhost_user_free(f->dev);
+    };
+    ASSERT_EQ(memory_listener_register(&freer.listener, &d.memory), 0);
+    EXPECT_EQ(freer.result, -EBUSY);
+    ASSERT_EQ(memory_listener_unregister(&freer.listener), 0);
+    ASSERT_EQ(memory_transaction_begin(), 0);
+    EXPECT_EQ(flatview_vhost_user_free(d.dev), -EBUSY);
+    memory_transaction_abort();
+    ASSERT_EQ(d.transfer(false, 0, 0x100000, 4096, &status), 0) << "nothing was done";
+    ASSERT_EQ(memory_region_init_reservation(&hole, "hole", 0x1000), 0);
+    ASSERT_EQ(memory_region_add_subregion_overlap(&d.root, 0x600000, &hole, 1), 0) << "it still listens";
+    EXPECT_EQ(d.stats().regions, 2u);
+    ASSERT_EQ(memory_region_del_subregion(&d.root, &hole), 0);
+    end(&hole);
 }
 
 TEST(VhostUserBlk, GoesOnWhileTheMapChangesOnAnotherThread)

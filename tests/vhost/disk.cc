@@ -102,11 +102,12 @@ void Disk::kill_daemon()
     }
 }
 
-void Disk::start_queue()
+void Disk::start_queue(unsigned base)
 {
     FlatviewVhostUserQueue queue = {};
 
     queue.size = QUEUE_SIZE;
+    queue.base = base;
     queue.desc = DESC;
     queue.avail = AVAIL;
     queue.used = USED;

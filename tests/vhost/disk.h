@@ -40,7 +40,7 @@ public:
 
     void start_daemon();
     void kill_daemon();
-    void start_queue();
+    void start_queue(unsigned base = 0);
     int reconnect();
 
     /* One request: 0 and the device's status, or -ETIMEDOUT. buffer is guest-physical. */

@@ -42,7 +42,8 @@ typedef struct FlatviewVhostUserConfig {
     const char *path;      /* the back end's listening Unix socket; copied */
     AddressSpace *memory;  /* what the device sees: must outlive the front end */
     /* Behind an IOMMU: the device's own space, in which rings and buffers have their addresses, and whose accesses end in RAM
-       that memory shows, too, through one IOMMU region at most (a second one behind it would not tell). @features must then have VIRTIO_F_ACCESS_PLATFORM (bit 33). NULL: none. Must outlive it, too. */
+       that memory shows, too, through one IOMMU region at most (a second one behind it would not tell). @features must then
+       have VIRTIO_F_ACCESS_PLATFORM (bit 33). NULL: none. Must outlive it, too. */
     AddressSpace *dma;
     MemTxAttrs attrs;      /* of the device's accesses to dma: the requester that an IOMMU knows it by */
     uint64_t features;     /* virtio feature bits that the driver has accepted; what the back end lacks is left out */
@@ -58,12 +59,17 @@ typedef struct FlatviewVhostUserConfig {
  *
  * Context: outside transactions.
  * Return:  0; -ENOSPC, the back end takes fewer regions than the view has; -EPROTO, -ETIMEDOUT, -ECONNRESET, the errno of
- *          connect(); -EOPNOTSUPP, a back end that cannot be behind an IOMMU; -EINVAL, -ENOMEM, or what memory_listener_register() gave.
+ *          connect(); -EOPNOTSUPP, a back end that cannot be behind an IOMMU; -EINVAL, -ENOMEM, or what
+ *          memory_listener_register() gave.
  * Since:   0.1, as everything in this header.
  */
 FLATVIEW_API int flatview_vhost_user_new(const FlatviewVhostUserConfig *config, FlatviewVhostUser **ret_dev);
 
-/** flatview_vhost_user_free() - stop all queues, take all memory back, disconnect. 0, or -EBUSY inside a transaction. */
+/**
+ * flatview_vhost_user_free() - stop all queues, take all memory back, disconnect
+ *
+ * Return: 0; -EBUSY inside a transaction or a callback of a listener, with nothing done; as memory_transaction_begin().
+ */
 FLATVIEW_API int flatview_vhost_user_free(FlatviewVhostUser *dev);
 
 /**

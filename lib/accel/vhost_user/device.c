@@ -105,6 +105,12 @@ int flatview_vhost_user_free(FlatviewVhostUser *dev)
     int err;
     unsigned i;
 
+    /* Before anything is undone: in a callback of a listener, where nobody may begin, unregistering would be put off and say 0. */
+    err = memory_transaction_depth() ? -EBUSY : memory_transaction_begin();
+    if (err < 0) {
+        return err;
+    }
+    memory_transaction_abort();
     for (i = 0; i < dev->config.n_queues; i++) {
         flatview_vhost_user_stop_queue(dev, i, NULL);
     }

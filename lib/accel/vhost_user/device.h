@@ -36,7 +36,7 @@ typedef struct DeviceIotlb {
     MemoryListener listener; /* of config.dma */
     struct IotlbWatch *watches, *spares; /* spares: under the topology lock */
     uint64_t age;   /* steps with each invalidation */
-    bool closed;    /* a commit has withdrawn and not published yet */
+    bool closed;    /* a commit has withdrawn and is not over, or an IOMMU comes whose notifier is not there yet */
     pthread_cond_t reopened;
     pthread_t thread;
     bool started, stop;

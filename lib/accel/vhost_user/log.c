@@ -242,11 +242,12 @@ void log_settle(FlatviewVhostUser *dev)
         }
     }
     if (dev->log.on) {
-        dev->log.on = dev->log.blind = false;
-        if (dev->log.told && tell_features(dev, false) == 0) {
+        bool told = dev->log.told;
+
+        dev->log.on = dev->log.blind = dev->log.told = false; /* before queues are addressed anew: without the flag */
+        if (told && tell_features(dev, false) == 0) {
             queues_readdress(dev);
         }
-        dev->log.told = false;
         bitmap_free(&dev->log.now);
     }
 }
